@@ -1,0 +1,55 @@
+"""The small mechanism that exercises and checks are made of.
+
+Read in this order: `slots` (an exercise is a slot that an attempt fills), `attempts` (the student's
+side), `plain` (what may cross the border), `probes` (one run of a check beside an attempt),
+`compare`, `outcomes` (what the builder recorded), `checking` and `display` (what a student sees).
+"""
+
+import sys
+
+from .attempts import attempt, attempt_magic, attempt_text, clear_attempts, export_attempts
+from .checking import check
+from .compare import Difference, compare
+from .errors import (
+    AttemptError,
+    CheckFailed,
+    CourseError,
+    Hole,
+    PlainDataError,
+    TimeLimit,
+)
+from .plain import Plain
+from .probes import Case, Probe, probe
+from .progress import progress, whole_system
+from .resuming import resume
+from .slots import TextSlot, exercise, text_exercise
+
+__all__ = [
+    "AttemptError",
+    "Case",
+    "CheckFailed",
+    "CourseError",
+    "Difference",
+    "Hole",
+    "Plain",
+    "PlainDataError",
+    "Probe",
+    "TextSlot",
+    "TimeLimit",
+    "attempt",
+    "attempt_text",
+    "check",
+    "clear_attempts",
+    "compare",
+    "exercise",
+    "export_attempts",
+    "probe",
+    "progress",
+    "resume",
+    "text_exercise",
+    "whole_system",
+]
+
+_shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+if _shell is not None:
+    _shell.register_magic_function(attempt_magic, "cell", "attempt")

@@ -1,0 +1,139 @@
+"""`check`: run a stage's visible cases on the attempts in this kernel and show what came of it."""
+
+import os
+from dataclasses import dataclass, field
+
+from .compare import Difference
+from .display import show
+from .errors import CheckFailed
+from .kitinfo import is_open
+from .outcomes import hint_for, recorded
+from .probes import Case, Outcome, Probe, judge, probes_of, run_case
+from .slots import Slot, find, of_stage
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """One visible case: what was tried, what came back, what was expected.
+
+    Attributes:
+        probe: The probe that ran.
+        case: The case.
+        got: What came back.
+        expected: What the reference returns.
+        difference: The first difference, or None where the case passes.
+        hint: The hint of the catalogued mistake that returns the same, or `""`.
+    """
+
+    probe: Probe
+    case: Case
+    got: Outcome
+    expected: Outcome
+    difference: Difference | None
+    hint: str
+
+
+@dataclass(frozen=True)
+class ExerciseReport:
+    """One exercise of the stage.
+
+    Attributes:
+        slot: The exercise.
+        attempted: Whether the student's code is in place.
+        cases: The cases that were run.
+        blocked_by: The key of the earlier exercise at fault, or `""`.
+    """
+
+    slot: Slot
+    attempted: bool
+    cases: tuple[CaseReport, ...] = ()
+    blocked_by: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it was attempted and every case passes."""
+        return self.attempted and all(case.difference is None for case in self.cases)
+
+    @property
+    def written(self) -> bool:
+        """Whether there is more than the untouched skeleton."""
+        own = (case.got.status == "hole" and case.got.error == self.slot.key for case in self.cases)
+        return self.attempted and not any(own)
+
+
+@dataclass
+class _Memory:
+    """The reports of one call of `check`, so that no exercise is run twice."""
+
+    reports: dict[str, ExerciseReport] = field(default_factory=dict)
+
+
+def check(stage: str) -> None:
+    """Run the visible cases of a stage on your code and show what passes, what does not, and why.
+
+    It shows a table and returns nothing. Visible cases earn no points: those come from hidden cases,
+    where the notebook is graded.
+
+    Args:
+        stage: The stage, such as `"1.5"`.
+
+    Raises:
+        CheckFailed: Under `nbgrader validate`, where a case fails; under an `nbgrader autograde`
+            that lacks the course's judge, always.
+    """
+    reports = report(stage)
+    show(stage, reports)
+    execution = os.environ.get("NBGRADER_EXECUTION", "")
+    if execution == "autograde":
+        raise CheckFailed(
+            "This course's points come from its own judge: "
+            "run nbgrader with the nbgrader_config.py that `autograder init` wrote."
+        )
+    failing = [entry.slot.key for entry in reports if not entry.passed]
+    if execution == "validate" and failing:
+        raise CheckFailed(f"Stage {stage} does not pass yet: {', '.join(failing)}.")
+
+
+def report(stage: str) -> list[ExerciseReport]:
+    """What `check` shows, as data."""
+    memory = _Memory()
+    return [_of_exercise(slot, memory) for slot in of_stage(stage)]
+
+
+def _of_exercise(slot: Slot, memory: _Memory) -> ExerciseReport:
+    if slot.key in memory.reports:
+        return memory.reports[slot.key]
+    if slot.attempt is None:
+        return memory.reports.setdefault(slot.key, ExerciseReport(slot, attempted=False))
+    # A placeholder, so that exercises that call each other end.
+    memory.reports[slot.key] = ExerciseReport(slot, attempted=True)
+    lab = int(slot.stage.partition(".")[0])
+    cases, calls = [], set()
+    for probe in probes_of(slot.key):
+        for case in probe.cases:
+            known = recorded(lab, probe, case)
+            got = run_case(probe, case)
+            difference = judge(probe, got, known.expected)
+            hint = hint_for(probe, got, known.mistakes) if difference else ""
+            cases.append(CaseReport(probe, case, got, known.expected, difference, hint))
+            if difference is not None:
+                calls.update(known.calls)
+    blocker = _blocker(slot, calls, memory)
+    done = ExerciseReport(slot, True, tuple(cases), blocker)
+    memory.reports[slot.key] = done
+    return done
+
+
+def _blocker(slot: Slot, calls: set[str], memory: _Memory) -> str:
+    """The first of the earlier exercises that the failing cases call and that does not pass."""
+    earlier = [find(key) for key in calls if key != slot.key]
+    earlier = [other for other in earlier if other.order < slot.order and _is_exercise_here(other)]
+    for other in sorted(earlier, key=lambda other: other.order):
+        if not _of_exercise(other, memory).passed:
+            return other.key
+    return ""
+
+
+def _is_exercise_here(slot: Slot) -> bool:
+    """Whether the exercise is the student's to write: a lab that came open has its reference."""
+    return slot.attempt is not None or not is_open(slot.key)

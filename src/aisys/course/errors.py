@@ -1,0 +1,43 @@
+"""The errors that a student may meet, each one sentence and without our own stack frames."""
+
+
+class CourseError(Exception):
+    """Something in the notebook needs the student's attention; shown as one sentence."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Let IPython print the sentence instead of a traceback through the course's own code."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class AttemptError(CourseError):
+    """An attempt does not fit its exercise: unknown stage, wrong name, wrong signature, wrong kind."""
+
+
+class CheckFailed(CourseError):
+    """A check did not pass where that must be an error, as under `nbgrader validate`."""
+
+
+class PlainDataError(CourseError):
+    """A value cannot cross the border between an attempt and its judge."""
+
+
+class Hole(CourseError):
+    """Raised by an exercise of a kit that has not been attempted in this process.
+
+    Args:
+        key: The exercise's key, such as `"1.5 gradients"`.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"{key} is an exercise and has no code here yet: "
+            f"write it in stage {key.split()[0]} of the notebook and run that cell."
+        )
+        self.key = key
+
+
+class TimeLimit(BaseException):
+    """Raised inside a probe that ran longer than its check allows.
+
+    It is no `Exception`, so that an attempt's own `except Exception` does not swallow it.
+    """

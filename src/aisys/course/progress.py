@@ -1,0 +1,64 @@
+"""`progress` and `whole_system`: how far the student is, and whose code ran."""
+
+import html
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .checking import report
+from .display import Page, show_page
+from .slots import find, load_lab, recording, slots
+
+
+def progress(lab: int | None = None) -> None:
+    """Show, stage by stage, what is attempted and what passes its visible cases.
+
+    Args:
+        lab: The lab's number; by default every lab that is loaded in this kernel.
+    """
+    if lab is not None:
+        load_lab(lab)
+    stages = list(
+        dict.fromkeys(s.stage for s in slots() if lab is None or s.stage.startswith(f"{lab}."))
+    )
+    rich, plain = [], []
+    for stage in stages:
+        entries = report(stage)
+        done = sum(entry.passed for entry in entries)
+        tried = sum(entry.written for entry in entries)
+        points = sum(entry.slot.points for entry in entries)
+        state = "ok" if done == len(entries) else "wait"
+        words = f"{done} of {len(entries)} pass, {tried} attempted, {points:g} points"
+        names = ", ".join(entry.slot.name for entry in entries if not entry.passed)
+        left = f" – to do: {names}" if names else ""
+        rich.append(
+            f'<tr><td><b>{stage}</b></td><td class="{state}">{words}</td>'
+            f"<td><code>{html.escape(names)}</code></td></tr>"
+        )
+        plain.append(f"  {stage}: {words}{left}")
+    show_page(Page(f"<table>{''.join(rich)}</table>", "\n".join(["Progress", *plain])))
+
+
+@contextmanager
+def whole_system(title: str) -> Iterator[dict[str, bool]]:
+    """Run a whole system and say afterwards which parts of it were the student's code.
+
+    Args:
+        title: What is run, in a few words.
+
+    Yields:
+        A dict that fills while the block runs: exercise key to whether an attempt ran.
+    """
+    with recording() as calls:
+        yield calls
+    keys = sorted(calls, key=lambda key: find(key).order)
+    yours = [key for key in keys if calls[key]]
+    ours = [key for key in keys if not calls[key]]
+    lines = [f"{title} ran on"]
+    if yours:
+        lines.append(f"  your code: {', '.join(yours)}")
+    if ours:
+        lines.append(f"  the reference: {', '.join(ours)}")
+    if not keys:
+        lines.append("  no exercise of this course")
+    rich = "<br>".join(html.escape(line).replace("  ", "&emsp;") for line in lines)
+    show_page(Page(rich, "\n".join(lines)))

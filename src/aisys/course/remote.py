@@ -1,0 +1,39 @@
+"""The kernel's end of grading: run a probe on a case that the harness sends, answer with plain data.
+
+The harness puts a request in a user expression and reads the answer from its text; nothing that
+knows a right answer is on this side.
+"""
+
+import base64
+import importlib
+from typing import Any
+
+from .outcomes import outcome_to_plain
+from .plain import pack, unpack
+from .probes import Case, Outcome, find_probe, run_case
+from .slots import load_lab, slots
+
+
+def answer(request: str) -> str:
+    """Run what a request asks for; both ways base64 of packed plain data.
+
+    A request is a dict with `do`: `"run"` (with `module`, `probe`, `inputs`, `seed`, `case`) answers
+    an outcome; `"attempts"` (with `lab`) answers the text of every attempt by key.
+    """
+    asked = unpack(base64.b64decode(request))
+    reply: Any = _run(asked) if asked["do"] == "run" else _attempts(asked)
+    return base64.b64encode(pack(reply)).decode()
+
+
+def _run(asked: dict[str, Any]) -> dict[str, Any]:
+    importlib.import_module(asked["module"])
+    case = Case(asked["case"], asked["inputs"], asked["seed"])
+    outcome = run_case(find_probe(asked["probe"]), case)
+    if not isinstance(outcome, Outcome):
+        raise TypeError("a probe's run gives an Outcome")
+    return outcome_to_plain(outcome)
+
+
+def _attempts(asked: dict[str, Any]) -> dict[str, str]:
+    load_lab(asked["lab"])
+    return {slot.key: slot.source or "" for slot in slots() if slot.attempt is not None}
