@@ -1,0 +1,242 @@
+"""A submitted notebook made ready to run: what is run, skipped and judged is decided by our source.
+
+Locked cells get their original text back, graded cells that are missing are put back, and whatever
+was unusual is noted. Nothing in the submission's metadata decides anything.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+MAX_BYTES = 50 * 1024 * 1024
+
+
+class SubmissionError(Exception):
+    """There is no notebook to run; the message says what was expected and what came."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is done with one cell.
+
+    Attributes:
+        action: `"run"`, `"skip"`, `"judge"`, `"answer"` or `"none"`.
+        cell: The cell of the prepared notebook; running it fills its outputs.
+        id: The cell's id in our source, or `""` for a cell that the student added.
+        stage: The stage of our source that it belongs to, or `""`.
+        keys: The exercise cell's key (a class's name for methods), or `""`.
+    """
+
+    action: str
+    cell: NotebookNode
+    id: str = ""
+    stage: str = ""
+    key: str = ""
+
+
+@dataclass
+class Prepared:
+    """A notebook ready to run, the steps through it, and what was noticed."""
+
+    notebook: NotebookNode
+    steps: list[Step] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+
+
+def read_submission(path: Path) -> NotebookNode:
+    """Read a submitted notebook; raises SubmissionError where it is none."""
+    if not path.exists():
+        raise SubmissionError(f"expected {path.name}, which was not submitted.")
+    if path.stat().st_size > MAX_BYTES:
+        size = path.stat().st_size // 2**20
+        raise SubmissionError(
+            f"the notebook has {size} MB; at most {MAX_BYTES // 2**20} can be read."
+        )
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, ValueError, RecursionError):
+        raise SubmissionError("expected a notebook; the file is not JSON.") from None
+    if not isinstance(data, dict) or not isinstance(data.get("cells"), list):
+        raise SubmissionError("expected a notebook; the file has no cells.")
+    if not data["cells"]:
+        raise SubmissionError("the notebook is empty: it has no cells.")
+    return nbformat.from_dict({**_head(data), "cells": [_cell(raw) for raw in data["cells"]]})
+
+
+def prepare(submitted: NotebookNode, original: NotebookNode) -> Prepared:
+    """Lay the steps through a submission, cell by cell in its own order.
+
+    Args:
+        submitted: The notebook as it came; it is not changed.
+        original: The student's notebook of our build, of the submission's version.
+    """
+    originals = {cell.id: cell for cell in original.cells}
+    flags = _about_versions(submitted, original)
+    notebook = nbformat.from_dict({**original, "cells": []})
+    prepared = Prepared(notebook, flags=flags)
+    seen: set[str] = set()
+    placed: list[tuple[str, NotebookNode]] = []
+    for raw in submitted.cells:
+        name = _identity(raw, originals)
+        ours = originals.get(name)
+        if ours is None:
+            placed.append(("", _own_cell(raw)))
+        elif name in seen and _role(ours) != "exercise":
+            flags.append(f"A second cell {name} was left out.")
+        else:
+            if name in seen:
+                flags.append(f"The cell {name} occurs twice; both were run, the last one counts.")
+            seen.add(name)
+            placed.append((name, _restored(raw, ours, flags)))
+    _put_back_missing(placed, original, seen, flags)
+    stage = ""
+    for number, (name, cell) in enumerate(placed):
+        role = _role(originals[name]) if name else "own"
+        if name:
+            stage = name.split("-")[0].replace("_", ".")
+        cell.id = name if name and all(c.id != name for c in notebook.cells) else f"added-{number}"
+        notebook.cells.append(cell)
+        key = originals[name].metadata["aisys"].get("exercise", "") if name else ""
+        prepared.steps.append(Step(_action(role, cell), cell, name, stage, key))
+    return prepared
+
+
+def is_untouched(cell: NotebookNode, original: NotebookNode) -> bool:
+    """Whether a cell is as it was released."""
+    return cell.source.strip() == original.source.strip()
+
+
+def _head(data: dict[str, Any]) -> dict[str, Any]:
+    metadata = data.get("metadata")
+    return {
+        "metadata": metadata if isinstance(metadata, dict) else {},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+def _cell(raw: Any) -> dict[str, Any]:
+    """One cell with only what we read, in its proper types."""
+    if not isinstance(raw, dict):
+        raise SubmissionError("expected a notebook; one of its cells is malformed.")
+    source = raw.get("source", "")
+    if isinstance(source, list) and all(isinstance(line, str) for line in source):
+        source = "".join(source)
+    if not isinstance(source, str):
+        raise SubmissionError("expected a notebook; the text of one of its cells is malformed.")
+    kind = raw.get("cell_type")
+    cell: dict[str, Any] = {
+        "cell_type": kind if kind in ("code", "markdown", "raw") else "raw",
+        "id": raw["id"] if isinstance(raw.get("id"), str) else "",
+        "metadata": raw["metadata"] if isinstance(raw.get("metadata"), dict) else {},
+        "source": source,
+    }
+    if cell["cell_type"] == "code":
+        outputs = raw.get("outputs")
+        cell["outputs"] = (
+            [out for out in outputs if _is_output(out)] if isinstance(outputs, list) else []
+        )
+        cell["execution_count"] = None
+    return cell
+
+
+def _is_output(output: Any) -> bool:
+    if not isinstance(output, dict):
+        return False
+    try:
+        nbformat.validate(nbformat.from_dict(output), ref="output", version=4)
+    except nbformat.ValidationError:
+        return False
+    return True
+
+
+def _identity(cell: NotebookNode, originals: dict[str, NotebookNode]) -> str:
+    """The id of our source that a submitted cell goes by."""
+    if cell.id in originals:
+        return cell.id
+    nbgrader = cell.metadata.get("nbgrader")
+    grade_id = nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None
+    return grade_id if isinstance(grade_id, str) and grade_id in originals else ""
+
+
+def _role(original: NotebookNode) -> str:
+    return str(original.metadata["aisys"]["role"])
+
+
+def _own_cell(raw: NotebookNode) -> NotebookNode:
+    """A cell that the student added, without any metadata that could mean something."""
+    cell = nbformat.from_dict({**raw, "metadata": {}})
+    if cell.cell_type == "code":
+        cell.outputs = []
+    return cell
+
+
+def _restored(raw: NotebookNode, ours: NotebookNode, flags: list[str]) -> NotebookNode:
+    """A submitted cell with our metadata, and with our text where it is locked."""
+    cell = nbformat.from_dict({**raw, "metadata": ours.metadata})
+    role = _role(ours)
+    if role in ("exercise", "experiment", "answer"):
+        if raw.cell_type != ours.cell_type:
+            flags.append(
+                f"The cell {ours.id} is a {raw.cell_type} cell; expected a {ours.cell_type} cell, "
+                "so it was not run."
+            )
+        if role != "experiment" and cell.cell_type == "code":
+            cell.outputs = []
+        return cell
+    if raw.source.strip() != ours.source.strip() or raw.cell_type != ours.cell_type:
+        flags.append(f"The locked cell {ours.id} had been edited; it was restored.")
+    return nbformat.from_dict(ours)
+
+
+def _put_back_missing(
+    placed: list[tuple[str, NotebookNode]],
+    original: NotebookNode,
+    seen: set[str],
+    flags: list[str],
+) -> None:
+    """Insert graded and locked cells of our source that the submission lacks, each in its place."""
+    before = ""
+    for ours in original.cells:
+        role = _role(ours)
+        if ours.id not in seen and role in ("check", "answer", "imports", "code"):
+            names = [name for name, _ in placed]
+            place = len(names) - 1 - names[::-1].index(before) + 1 if before in names else 0
+            placed.insert(place, (ours.id, nbformat.from_dict(ours)))
+            flags.append(f"The cell {ours.id} was missing; it was put back.")
+            seen.add(ours.id)
+        if ours.id in seen:
+            before = ours.id
+
+
+def _action(role: str, cell: NotebookNode) -> str:
+    if role == "check":
+        return "judge"
+    if role == "answer":
+        return "answer"
+    if cell.cell_type != "code":
+        return "none"
+    return "skip" if role == "experiment" else "run"
+
+
+def _about_versions(submitted: NotebookNode, original: NotebookNode) -> list[str]:
+    flags = []
+    kernel = submitted.metadata.get("kernelspec")
+    language = kernel.get("language", "python") if isinstance(kernel, dict) else "python"
+    if language != "python":
+        flags.append(f"The notebook names a kernel for {language}; it was graded with Python.")
+    about = submitted.metadata.get("aisys")
+    version = about.get("version") if isinstance(about, dict) else None
+    ours = original.metadata["aisys"]
+    if isinstance(about, dict) and about.get("lab") not in (None, ours["lab"]):
+        flags.append(f"The notebook says that it is {about.get('lab')}; expected {ours['lab']}.")
+    if version != ours["version"]:
+        flags.append(
+            f"The notebook is of version {version} of the course; "
+            f"it was graded as {ours['version']}."
+        )
+    return flags
