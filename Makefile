@@ -56,6 +56,11 @@ gpu-check: ## check on a GPU what can use one
 systems: $(READY) ## add Ray, MPI, cupy and the tools of the lectures to .venv
 	@bash .ci/setup systems
 
+.PHONY: build
+build: $(READY) ## build the notebooks and the recorded outcomes from texts and references
+	@$(VENV)/bin/autograder build
+	@mkdir -p build && touch $(BUILT)
+
 .PHONY: environment
 environment: $(READY) ## make .venv and nothing else
 

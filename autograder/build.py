@@ -69,8 +69,7 @@ def write_lab(name: str) -> list[Path]:
     source, student = build_lab(name)
     paths = [source_path(name), student_path(name)]
     for path, notebook in zip(paths, (source, student), strict=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_text(notebook), encoding="utf-8")
+        write_notebook(path, notebook)
     return [*paths, record_visible(read_lab(name), load_catalogue(name))]
 
 
@@ -104,6 +103,12 @@ def student_path(name: str) -> Path:
 def to_text(notebook: NotebookNode) -> str:
     """A notebook as the bytes that are committed."""
     return nbformat.writes(notebook) + "\n"
+
+
+def write_notebook(path: Path, notebook: NotebookNode) -> None:
+    """Write a notebook, and the folders above it where they are missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(to_text(notebook), encoding="utf-8")
 
 
 def build_all(names: list[str] | None = None) -> list[Path]:

@@ -114,12 +114,10 @@ def _build(options: argparse.Namespace) -> int:
 
 def _sources(folder: Path, labs: list[str]) -> None:
     """Put the source notebooks of labs into a course's `source/` folder."""
-    from .build import build_lab, to_text
+    from .build import build_lab, write_notebook
 
     for name in labs:
-        path = folder / "source" / name / f"{name}.ipynb"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_text(build_lab(name)[0]), encoding="utf-8")
+        write_notebook(folder / "source" / name / f"{name}.ipynb", build_lab(name)[0])
 
 
 def _kit(options: argparse.Namespace) -> int:
@@ -145,7 +143,7 @@ def _grade(options: argparse.Namespace) -> int:
             options.lab,
             options.jobs,
             secret=course.secret if course else None,
-            gradebook=course.folder if course else None,
+            course=course.folder if course else None,
             progress=progress.step,
         )
     print_table(results, options.quiet)

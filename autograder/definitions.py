@@ -69,6 +69,10 @@ class ModuleText:
             raise SourceError(f"{key} is not found in {self.name}.")
         return self.exercises[key]
 
+    def is_class(self, key: str) -> bool:
+        """Whether an exercise is a whole class."""
+        return isinstance(self.definition(key), ast.ClassDef)
+
     def body(self, key: str) -> Body:
         """Head and solution of an exercise that is a function or a method."""
         node = self.definition(key)

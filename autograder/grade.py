@@ -1,7 +1,6 @@
 """Grading a class: every submission of a folder, side by side, into scores, pages and gradebook."""
 
 import secrets
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import nbformat
 
 from .bench import Bench, set_up
-from .build import to_text
+from .build import write_notebook
 from .course import write_nbgrader_config
 from .feedback import write_feedback
 from .gradebook import save_lab, save_results
@@ -71,7 +70,7 @@ def grade_class(
     labs: Sequence[str] = (),
     jobs: int = 2,
     secret: str | None = None,
-    gradebook: Path | None = None,
+    course: Path | None = None,
     limits: Limits | None = None,
     progress: Callable[[SubmissionResult, int, int], None] | None = None,
 ) -> list[SubmissionResult]:
@@ -83,7 +82,7 @@ def grade_class(
         labs: The labs to grade; by default those that were submitted.
         jobs: How many submissions run side by side.
         secret: The course's secret; by default a throwaway one.
-        gradebook: The folder of `gradebook.db`; by default `out`.
+        course: The course's folder, which holds the gradebook; by default `out` does.
         limits: What a submission may use.
         progress: Called after each submission with its result, the number done, and the total.
 
@@ -104,7 +103,7 @@ def grade_class(
                 if progress is not None:
                     progress(results[-1], len(results), len(found))
     results.sort(key=lambda result: (result.student, result.lab))
-    _write(out, gradebook or out, results, benches)
+    _write(out, course, results, benches)
     return results
 
 
@@ -141,28 +140,27 @@ def grade_one(entry: Submission, bench: Bench) -> SubmissionResult:
 
 
 def _write(
-    out: Path, gradebook: Path, results: list[SubmissionResult], benches: dict[str, Bench]
+    out: Path, course: Path | None, results: list[SubmissionResult], benches: dict[str, Bench]
 ) -> None:
-    """Write everything that comes of a class's grading."""
+    """Write everything that comes of a class's grading; what other gradings wrote stays."""
     write_scores(out / "scores.csv", results)
+    gradebook = course or out
     for name, bench in benches.items():
         save_lab(gradebook, name, bench.original)
-    ids = {name: _graded_ids(bench) for name, bench in benches.items()}
-    save_results(gradebook, results, ids)
-    for folder in ("autograded", "feedback"):
-        shutil.rmtree(out / folder, ignore_errors=True)
+    save_results(gradebook, results, {name: _graded_ids(bench) for name, bench in benches.items()})
     for result in results:
+        path = out / "autograded" / result.student / result.lab / f"{result.lab}.ipynb"
         if result.notebook is not None:
-            path = out / "autograded" / result.student / result.lab / f"{result.lab}.ipynb"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(to_text(nbformat.from_dict(result.notebook)), encoding="utf-8")
+            write_notebook(path, nbformat.from_dict(result.notebook))
+        else:
+            path.unlink(missing_ok=True)
         write_feedback(out / "feedback", result)
-    for name, bench in benches.items():
-        for folder, notebook in (("source", bench.source), ("release", bench.original)):
-            path = out / folder / name / f"{name}.ipynb"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(to_text(notebook), encoding="utf-8")
-    write_nbgrader_config(out)
+    if course is None:
+        # So that stock nbgrader and formgrader work on the folder as on a course.
+        for name, bench in benches.items():
+            write_notebook(out / "source" / name / f"{name}.ipynb", bench.source)
+            write_notebook(out / "release" / name / f"{name}.ipynb", bench.original)
+        write_nbgrader_config(out)
     write_report(out / "report.html", results, "Grading report")
 
 

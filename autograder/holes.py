@@ -4,8 +4,6 @@ Students install it as a wheel, and the kernels that grade have it first on thei
 """
 
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
@@ -96,6 +94,8 @@ def tree_files(
                 marked = files[path].decode()
                 files[path] = unsolved_text(marked, text.key, text.language).encode()
     _refuse_unknown(open_keys, {*opened, *holes}, last)
+    if source == SOURCE:
+        _refuse_missed({*opened, *holes}, last)
     for number in range(1, last + 1):
         record = outcomes / f"lab{number}_{LABS[number]}.msgpack"
         if record.exists():
@@ -109,7 +109,7 @@ def tree_files(
 
 
 def unsolved_text(marked: str, key: str, language: str) -> str:
-    """A marked text as the student begins: its start text, or a comment, in the solution's place."""
+    """A marked text as the student begins: start text or a comment in the solution's place."""
     text = take_apart(marked, key)
     start = text.start or (f"{text.indent}{comment_mark(language)} YOUR CODE HERE",)
     return "\n".join([*text.before, *start, *text.after]) + "\n"
@@ -153,15 +153,20 @@ def _hole(body: Body, key: str) -> list[str]:
 
 def _beside(module: str, file: str) -> str:
     """The path of a text beside its module, as `TextSlot` finds it."""
-    package = Path(module).parent
-    return (package.parent if Path(module).name == "__init__.py" else package / file).as_posix()
+    path = Path(module)
+    folder = path.parent.parent if path.name == "__init__.py" else path.parent
+    return (folder / file).as_posix()
 
 
 def _refuse_unknown(open_keys: Collection[str], found: set[str], last: int) -> None:
-    """Refuse an open key that is none, and an exercise of this process that was not found."""
+    """Refuse a key to open that is no exercise's; labs that are left out may be named."""
     unknown = sorted(key for key in set(open_keys) - found if _lab_of(key) <= last)
     if unknown:
         raise SourceError(f"There is no exercise {unknown[0]!r} to open.")
+
+
+def _refuse_missed(found: set[str], last: int) -> None:
+    """Refuse an exercise of this process that the text does not show: it would stay solved."""
     here = {s.key for s in slots() if s.module.startswith("aisys.") and _lab_of(s.key) <= last}
     missed = sorted(here - found)
     if missed:

@@ -8,12 +8,13 @@ import tempfile
 from pathlib import Path
 
 import nbformat
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
 import aisys
 
 from .bench import set_up
-from .build import build_lab, student_path, to_text
+from .build import build_lab, student_path, write_notebook
 from .grade import Submission, grade_one
 from .results import SubmissionResult
 from .sources import without_markers
@@ -83,14 +84,14 @@ def solve_lab(name: str, out: Path, experiments: bool = True) -> SubmissionResul
     for cell in source.cells:
         if cell.cell_type == "code":
             cell.source = without_markers(cell.source).rstrip("\n")
-    out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}.ipynb"
-    path.write_text(to_text(source), encoding="utf-8")
+    write_notebook(path, source)
     with tempfile.TemporaryDirectory(prefix="aisys-kits-") as folder:
         bench = set_up(name, os.urandom(32).hex(), Path(folder))
         result = grade_one(Submission("reference", name, path), bench)
-    if experiments:
-        executed = nbformat.from_dict(source)
-        NotebookClient(executed, timeout=1200, resources={"metadata": {"path": str(out)}}).execute()
-        path.write_text(to_text(executed), encoding="utf-8")
+        if experiments:
+            manager = AsyncKernelManager(transport="ipc", ip=str(Path(folder) / "k"))
+            about = {"metadata": {"path": str(out)}}
+            NotebookClient(source, km=manager, timeout=1200, resources=about).execute()
+            write_notebook(path, source)
     return result

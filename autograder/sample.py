@@ -45,11 +45,7 @@ def answered(notebook: NotebookNode, catalogue: Catalogue) -> NotebookNode:
     for cell in notebook.cells:
         if cell.metadata["aisys"]["role"] == "answer":
             cell.source = next(
-                (
-                    text
-                    for name, text in catalogue.answers.items()
-                    if cell.id == answer_id(name)
-                ),
+                (text for name, text in catalogue.answers.items() if cell.id == answer_id(name)),
                 cell.source,
             )
     return notebook

@@ -13,7 +13,7 @@ from autograder.answers import mistake_source, reference_source
 from autograder.bench import Bench
 from autograder.cli import main
 from autograder.gradebook import database_url
-from autograder.sample import fill
+from autograder.sample import answered, fill
 from autograder.scores import read_scores
 
 LAB = "lab1_autodiff"
@@ -108,7 +108,7 @@ def test_validate_passes_on_the_reference_and_fails_on_the_skeleton(
         ("perfect", {key: reference_source(key) for key in bench.lab.keys()}),
         ("skeleton", {}),
     ):
-        notebook = fill(bench.original, bench.lab, attempts)
+        notebook = answered(fill(bench.original, bench.lab, attempts), bench.key.catalogue)
         skipped = {c.id for c in notebook.cells if c.metadata["aisys"]["role"] == "experiment"}
         notebook.cells = [cell for cell in notebook.cells if cell.id not in skipped]
         path = tmp_path / f"{name}.ipynb"

@@ -548,15 +548,18 @@ def gradients(target, sources, upstream=None):
 ]
 
 WRITTEN = """\
-The backward part uses values of the forward part: the gradient of a matrix product needs both \
-matrices, that of relu its input, that of log-softmax its result. Such a value is an input of \
-a node of the backward part, so its last consumer comes late and it is held until then; the first \
-layer's values are made first and used last. Values that no gradient needs (the sum before a bias \
-is added, the product of label and log-probability) are still freed early. So live bytes rise \
-through the forward part, reach the peak around its end and fall through the backward part.
+The nodes of the backward part are consumers of the forward part. The gradient of a weight is \
+transpose(input) @ upstream, so the result of every relu, the input of the next layer, waits for \
+that matrix product; the mask of every relu waits for the product with what arrives. The product \
+before the bias is added and the sum before the relu do not wait: their last consumers (the \
+addition; the relu and the comparison that makes the mask) are in the forward part.
 
-What could be held less: compute cheap values again when the backward part needs them (relu from \
-its input, or whole layers from a few kept ones), which costs a second forward computation of what \
-was dropped; or use a smaller batch, which costs parallelism, or a narrower type, which costs \
-precision.
+The first layer's values are made first and are the last to be used. So every layer adds what \
+waits until the forward part ends, and from there every layer of the backward part frees what it \
+has used: the peak lies between the two. At the end the gradients themselves, which are targets, \
+remain.
+
+To lower the peak: keep the results of only some layers and compute the others again in the \
+backward part, which costs up to a second forward computation; or smaller batches, whose matrix \
+products use the machine less well; or a narrower type, which costs precision.
 """
