@@ -129,7 +129,7 @@ def attempted(keys: list[str], *sources: str) -> Iterator[None]:
         sources: Texts of attempt cells.
     """
     namespace: dict[str, object] = {"__name__": "__catalogue__"}
-    exec(_imports(tuple(keys)), namespace)
+    exec(import_cell(tuple(keys)), namespace)
     try:
         for source in sources:
             if source.startswith("%%attempt"):
@@ -173,7 +173,8 @@ def record_visible(lab: LabText, catalogue: Catalogue) -> Path:
 
 
 @functools.cache
-def _imports(keys: tuple[str, ...]) -> str:
+def import_cell(keys: tuple[str, ...]) -> str:
+    """The import statements that attempts of these exercises rely on."""
     return "\n".join([*import_lines(list(keys)), "from aisys.course import attempt"])
 
 

@@ -1,6 +1,6 @@
 """What grading one lab needs, made once: notebooks, answer key, and the kit's `aisys`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nbformat import NotebookNode
@@ -9,6 +9,7 @@ from .answers import AnswerKey, answer_key, record_visible
 from .build import build_lab
 from .catalogue import load_catalogue
 from .holes import write_tree
+from .isolation import Server
 from .judge import judge_notebook, unjudged
 from .kernel import KernelSpec, Limits
 from .results import StageResult
@@ -42,6 +43,10 @@ class Bench:
     def zero(self, status: str, message: str) -> list[StageResult]:
         """The results of a submission that cannot be run."""
         return unjudged(self.original, self.lab, status, message)
+
+    def started_by(self, server: Server | None) -> "Bench":
+        """The same bench with kernels that a server starts."""
+        return replace(self, spec=replace(self.spec, server=server))
 
 
 def set_up(name: str, secret: str, folder: Path, limits: Limits | None = None) -> Bench:

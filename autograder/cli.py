@@ -70,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument("--lab", action="append", default=[])
     grade.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1)
     grade.add_argument("--course", help="the course's folder (default: the one this is in)")
+    grade.add_argument(
+        "--unsafe", action="store_true", help="run submissions without a sandbox, on your own risk"
+    )
     grade.add_argument("--quiet", action="store_true", help="print no progress")
 
     demo = command("demo", _demo, "grade a sample class made from the catalogue")
@@ -144,6 +147,7 @@ def _grade(options: argparse.Namespace) -> int:
             options.jobs,
             secret=course.secret if course else None,
             course=course.folder if course else None,
+            unsafe=options.unsafe,
             progress=progress.step,
         )
     print_table(results, options.quiet)

@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from .build import write_notebook
 from .course import write_nbgrader_config
 from .feedback import write_feedback
 from .gradebook import save_lab, save_results
+from .isolation import method, server_for
 from .kernel import Limits
 from .report import write_report
 from .results import StageResult, SubmissionResult
@@ -72,6 +74,7 @@ def grade_class(
     secret: str | None = None,
     course: Path | None = None,
     limits: Limits | None = None,
+    unsafe: bool = False,
     progress: Callable[[SubmissionResult, int, int], None] | None = None,
 ) -> list[SubmissionResult]:
     """Grade every submission of a folder.
@@ -84,6 +87,7 @@ def grade_class(
         secret: The course's secret; by default a throwaway one.
         course: The course's folder, which holds the gradebook; by default `out` does.
         limits: What a submission may use.
+        unsafe: Whether submissions run without a sandbox.
         progress: Called after each submission with its result, the number done, and the total.
 
     Returns:
@@ -92,19 +96,47 @@ def grade_class(
     found = find_submissions(submitted, labs)
     out.mkdir(parents=True, exist_ok=True)
     secret = secret or secrets.token_hex(32)
-    with tempfile.TemporaryDirectory(prefix="aisys-kits-") as kits:
-        names = list(dict.fromkeys(entry.lab for entry in found))
-        benches = {name: set_up(name, secret, Path(kits), limits) for name in names}
-        results: list[SubmissionResult] = []
-        with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-            futures = [pool.submit(grade_one, entry, benches[entry.lab]) for entry in found]
-            for future in as_completed(futures):
-                results.append(future.result())
-                if progress is not None:
-                    progress(results[-1], len(results), len(found))
+    how = method(unsafe)
+    with ExitStack() as stack:
+        kits = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aisys-kits-")))
+        benches: dict[str, Bench] = {}
+        for name in dict.fromkeys(entry.lab for entry in found):
+            bench = set_up(name, secret, kits, limits)
+            server = stack.enter_context(server_for(bench.spec.kit, how))
+            benches[name] = bench.started_by(server)
+        results = _side_by_side(found, benches, jobs, progress)
+        results = [_retried(result, found, benches) for result in results]
     results.sort(key=lambda result: (result.student, result.lab))
     _write(out, course, results, benches)
     return results
+
+
+def _side_by_side(
+    found: list[Submission],
+    benches: dict[str, Bench],
+    jobs: int,
+    progress: Callable[[SubmissionResult, int, int], None] | None,
+) -> list[SubmissionResult]:
+    results: list[SubmissionResult] = []
+    with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
+        futures = [pool.submit(grade_one, entry, benches[entry.lab]) for entry in found]
+        for future in as_completed(futures):
+            results.append(future.result())
+            if progress is not None:
+                progress(results[-1], len(results), len(found))
+    return results
+
+
+def _retried(
+    result: SubmissionResult, found: list[Submission], benches: dict[str, Bench]
+) -> SubmissionResult:
+    """A result with a time-out in it, graded once more, alone; the better run counts."""
+    timed_out = any(e.status == "timeout" for s in result.stages for e in s.exercises)
+    if not timed_out:
+        return result
+    entry = next(e for e in found if (e.student, e.lab) == (result.student, result.lab))
+    again = grade_one(entry, benches[entry.lab])
+    return again if again.points > result.points else result
 
 
 def grade_one(entry: Submission, bench: Bench) -> SubmissionResult:

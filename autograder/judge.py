@@ -1,47 +1,27 @@
 """Running one submission and judging its stages: probes inside its kernel, verdicts outside."""
 
 import html
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import nbformat
 from nbformat import NotebookNode
 
-from aisys.course.errors import CourseError
-from aisys.course.outcomes import outcome_from_plain
 from aisys.course.probes import Outcome, same
-from aisys.course.slots import find, slots
+from aisys.course.slots import slots
 
 from .answers import AnswerKey, KeyCase
 from .catalogue import Mistake
-from .kernel import KernelLost, KernelSpec, Session
+from .kernel import KernelSpec, Session
+from .lending import blockers, lend_references, with_lent
 from .results import CaseResult, ExerciseResult, StageResult
+from .running import DIED, Run, ask_case, run_cell
 from .submission import Prepared, Step, is_untouched
-from .text import LabText
+from .text import LabText, exercise_cell_id
 
-DIED = "KernelDied"
 MOST_LOST = 2
 """After so many cases that hang or end the kernel, an exercise's other cases count as lost too."""
 LOOP_HINT = "Nothing came back within the time limit: look for a loop that does not end."
-
-
-@dataclass
-class _Run:
-    """What has happened so far in one submission."""
-
-    session: Session
-    key: AnswerKey
-    started: float = field(default_factory=time.monotonic)
-    ran: list[NotebookNode] = field(default_factory=list)
-    cell_errors: dict[str, str] = field(default_factory=dict)
-    flags: list[str] = field(default_factory=list)
-    failed: set[str] = field(default_factory=set)
-
-    @property
-    def out_of_time(self) -> bool:
-        """Whether the whole notebook's time is used up."""
-        return time.monotonic() - self.started > self.session.spec.limits.total_seconds
 
 
 def judge_notebook(
@@ -64,16 +44,20 @@ def judge_notebook(
     originals = {cell.id: cell for cell in original.cells}
     results: dict[str, StageResult] = {}
     with open_session(spec) as session:
-        run = _Run(session, key)
+        run = Run(session, key, lab.keys())
         for step in prepared.steps:
             if step.action == "run":
-                _run_cell(run, step)
+                run_cell(run, step)
             elif step.action == "judge":
-                result = _judge_stage(run, lab, step)
-                step.cell.outputs = [_score_output(result)]
-                results[step.id] = result
+                results[step.id] = _judge_stage(run, lab, step)
             elif step.action == "answer":
                 results[step.id] = _answer(lab, step, originals[step.id], prepared)
+    passing = lend_references(list(results.values()), run, spec, open_session)
+    for name, result in results.items():
+        results[name] = _charged_once(result, list(results.values()), passing, key)
+    for step in prepared.steps:
+        if step.action == "judge":
+            step.cell.outputs = [_score_output(results[step.id])]
     prepared.flags.extend(run.flags)
     return [results[step.id] for step in prepared.steps if step.id in results]
 
@@ -87,59 +71,57 @@ def unjudged(original: NotebookNode, lab: LabText, status: str, message: str) ->
     ]
 
 
-def _run_cell(run: _Run, step: Step) -> None:
-    """Run one cell; after a hang or a death a fresh kernel gets the cells so far without it."""
-    limits = run.session.spec.limits
-    seconds = limits.cell_seconds if step.id else limits.own_cell_seconds
-    name = step.id or "added by the student"
-    if run.out_of_time:
-        run.cell_errors[step.id] = "the notebook's time was used up before this cell"
-        return
-    try:
-        error = run.session.run_cell(step.cell, seconds)
-    except KernelLost as lost:
-        run.cell_errors[step.id] = str(lost)
-        run.flags.append(f"The cell {name} was given up: {lost}.")
-        step.cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"{lost}\n")]
-        _start_again(run)
-        return
-    run.ran.append(step.cell)
-    if error and step.id:
-        run.cell_errors[step.id] = f"its cell raised {error}"
-
-
-def _start_again(run: _Run) -> None:
-    """Start a fresh kernel and run the good cells again, leaving out any that is lost this time."""
-    waiting = list(run.ran)
-    run.session.restart()
-    run.ran = []
-    while waiting:
-        cell = waiting.pop(0)
-        copy = nbformat.from_dict({**cell, "outputs": []})
-        try:
-            run.session.run_cell(copy, run.session.spec.limits.cell_seconds)
-            run.ran.append(cell)
-        except KernelLost:
-            waiting = [*run.ran, *waiting]
-            run.session.restart()
-            run.ran = []
-
-
-def _judge_stage(run: _Run, lab: LabText, step: Step) -> StageResult:
+def _judge_stage(run: Run, lab: LabText, step: Step) -> StageResult:
     stage = step.stage
     points_of = {slot.key: slot.points for slot in slots(stage)}
     exercises = tuple(_judge_exercise(run, key, points_of[key]) for key in lab.keys(stage))
-    run.failed |= {exercise.key for exercise in exercises if exercise.status != "passed"}
-    exercises = tuple(_with_blocker(run, exercise) for exercise in exercises)
+    return of_exercises(stage, _title(lab, stage), lab.points(stage), exercises)
+
+
+def _charged_once(
+    result: StageResult,
+    results: list[StageResult],
+    passing: dict[str, frozenset[int]],
+    key: AnswerKey,
+) -> StageResult:
+    """A stage after lending: cases that pass with earlier references count, others say why."""
+    if not result.exercises:
+        return result
+    failed = {e.key for stage in results for e in stage.exercises if e.points < e.max_points}
+    exercises = []
+    for exercise in result.exercises:
+        earlier = blockers(exercise, key.cases[exercise.key], failed)
+        if exercise.status not in ("passed", "missing") and earlier:
+            exercise = _after_lending(exercise, earlier, passing.get(exercise.key, frozenset()))
+        exercises.append(exercise)
+    return of_exercises(result.stage, result.title, result.max_points, tuple(exercises))
+
+
+def _after_lending(
+    exercise: ExerciseResult, earlier: list[str], passing: frozenset[int]
+) -> ExerciseResult:
+    names = ", ".join(earlier)
+    lent = with_lent(exercise, passing, earlier)
+    points = points_for(exercise.max_points, lent.cases)
+    if points == exercise.max_points:
+        note = f"`{exercise.key.partition(' ')[2]}` is right once {names} is: charged there."
+        return replace(lent, points=points, status="passed", message=note, mistake="")
+    status = "partial" if points else exercise.status
+    note = f"{exercise.message} It calls {names}, which does not pass: mend that first."
+    return replace(lent, points=points, status=status, message=note)
+
+
+def of_exercises(
+    stage: str, title: str, max_points: float, exercises: tuple[ExerciseResult, ...]
+) -> StageResult:
+    """The result of a stage from those of its exercises."""
     points = round(sum(exercise.points for exercise in exercises), 2)
     statuses = [exercise.status for exercise in exercises]
-    message = " ".join(e.message for e in exercises if e.status != "passed" and e.message)
-    return StageResult(
-        stage, _title(lab, stage), points, lab.points(stage), _merge(statuses), message, exercises
-    )
+    message = " ".join(e.message for e in exercises if e.message)
+    return StageResult(stage, title, points, max_points, _merge(statuses), message, exercises)
 
 
-def _judge_exercise(run: _Run, key: str, points: float) -> ExerciseResult:
+def _judge_exercise(run: Run, key: str, points: float) -> ExerciseResult:
     """Run an exercise's probes on its hidden cases and judge what comes back."""
     cases = run.key.cases[key]
     outcomes: list[Outcome] = []
@@ -150,56 +132,27 @@ def _judge_exercise(run: _Run, key: str, points: float) -> ExerciseResult:
         elif run.out_of_time:
             outcomes.append(Outcome("timeout", message="the notebook's time was used up"))
         else:
-            outcomes.append(_ask(run, case))
+            outcomes.append(ask_case(run, case))
     judged = tuple(
         _case_result(run.key, case, got) for case, got in zip(cases, outcomes, strict=True)
     )
-    all_weight = sum(case.weight for case in judged)
-    passed = sum(case.weight for case in judged if case.passed)
-    score = round(points * passed / all_weight, 2)
+    score = points_for(points, judged)
     mistake = _recognise(cases, outcomes, judged)
     hint = mistake.hint if mistake else ""
     judged = tuple(
         case if case.passed or case.kind == "timeout" else replace(case, hint=hint)
         for case in judged
     )
-    error = run.cell_errors.get(_cell_id(key), "")
+    error = run.cell_errors.get(exercise_cell_id(key), "")
     status, message = _summary(key, judged, outcomes, error, hint)
     title = mistake.title if mistake else ""
     return ExerciseResult(key, score, points, status, message, judged, title)
 
 
-def _with_blocker(run: _Run, exercise: ExerciseResult) -> ExerciseResult:
-    """A failed exercise, with a word about the first failed one that its cases call."""
-    if exercise.status in ("passed", "missing"):
-        return exercise
-    called = {key for case in run.key.cases[exercise.key] for key in case.calls}
-    here = find(exercise.key).order
-    earlier = [key for key in called & run.failed if find(key).order < here]
-    if not earlier:
-        return exercise
-    first = min(earlier, key=lambda key: find(key).order)
-    note = f"It calls {first}, which does not pass: mend that first."
-    return replace(exercise, message=f"{exercise.message} {note}")
-
-
-def _ask(run: _Run, case: KeyCase) -> Outcome:
-    request = {
-        "do": "run",
-        "module": case.probe.function.__module__,
-        "probe": case.probe.name,
-        "case": case.case.name,
-        "inputs": case.case.inputs,
-        "seed": case.case.seed,
-    }
-    try:
-        return outcome_from_plain(run.session.ask(request, 2 * case.probe.seconds + 5))
-    except KernelLost as lost:
-        _start_again(run)
-        status = "timeout" if lost.reason == "timeout" else "raised"
-        return Outcome(status, error=DIED, message=str(lost))
-    except CourseError as error:
-        return Outcome("raised", error="NoAnswer", message=str(error))
+def points_for(points: float, cases: tuple[CaseResult, ...]) -> float:
+    """An exercise's points: its worth times the weight of the cases that pass."""
+    passed = sum(case.weight for case in cases if case.passed)
+    return round(points * passed / sum(case.weight for case in cases), 2)
 
 
 def _case_result(key: AnswerKey, case: KeyCase, got: Outcome) -> CaseResult:
@@ -312,9 +265,3 @@ def _merge(statuses: list[str]) -> str:
     if {"passed", "partial"} & set(statuses):
         return "partial"
     return next(s for s in ("timeout", "error", "failed", "missing") if s in statuses)
-
-
-def _cell_id(key: str) -> str:
-    """The id of the cell that an exercise is attempted in."""
-    stage, _, name = key.partition(" ")
-    return f"{stage.replace('.', '_')}-{name.partition('.')[0]}"

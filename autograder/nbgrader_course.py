@@ -1,8 +1,10 @@
 """Stock nbgrader with the course's judge: what `nbgrader_config.py` of a course calls."""
 
+import atexit
 import functools
 import secrets
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from traitlets import Unicode
 from .bench import Bench, set_up
 from .clear import ClearSolutions
 from .course import COURSE_FILE, load_course
+from .isolation import method, server_for
 
 
 class Judge(preprocessors.Execute):
@@ -64,11 +67,12 @@ def configure(c: Any, config_file: str) -> None:
 @functools.cache
 def _bench(folder: str, lab: str) -> Bench:
     """The bench of a lab, made once a process; the kit's folder goes with the process."""
-    scratch = tempfile.TemporaryDirectory(prefix="aisys-kits-")
-    _scratch.append(scratch)
+    scratch = _kept.enter_context(tempfile.TemporaryDirectory(prefix="aisys-kits-"))
     has_course = (Path(folder) / COURSE_FILE).exists()
     secret = load_course(Path(folder)).secret if has_course else secrets.token_hex(32)
-    return set_up(lab, secret, Path(scratch.name))
+    bench = set_up(lab, secret, Path(scratch))
+    return bench.started_by(_kept.enter_context(server_for(bench.spec.kit, method())))
 
 
-_scratch: list[tempfile.TemporaryDirectory[str]] = []
+_kept = ExitStack()
+atexit.register(_kept.close)

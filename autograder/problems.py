@@ -7,6 +7,8 @@ from aisys.course.errors import CourseError
 from .catalogue import CatalogueError
 from .course import CourseFileError
 from .grade import GradeError
+from .isolation import IsolationError
+from .kit import KitError
 from .sources import SourceError
 from .submission import SubmissionError
 from .text import TextError
@@ -16,6 +18,8 @@ _EXPLAINED = (
     CourseError,
     CourseFileError,
     GradeError,
+    IsolationError,
+    KitError,
     SourceError,
     SubmissionError,
     TextError,

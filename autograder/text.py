@@ -120,6 +120,12 @@ def answer_id(name: str) -> str:
     return _slug(name.replace(".", "_"))
 
 
+def exercise_cell_id(key: str) -> str:
+    """The id of the cell that an exercise is attempted in; methods share their class's."""
+    stage, _, name = key.partition(" ")
+    return f"{stage.replace('.', '_')}-{_slug(name.partition('.')[0])}"
+
+
 def keys_of(cell: Cell) -> list[str]:
     """The keys of the exercises that a cell holds: one, or the methods of one class."""
     named = f"{cell.stage} {cell.name}"

@@ -12,6 +12,7 @@ import pytest
 
 import aisys
 import aisys.course.slots as registry
+from aisys.course.plain import unpack
 from aisys.course.slots import LABS, load_lab, slots
 from autograder.bench import Bench
 from autograder.definitions import SourceError
@@ -178,6 +179,15 @@ def test_no_line_of_a_solution_of_lab_1_remains(bench: Bench) -> None:
 
     assert leaks(SOURCE, SOURCE / "aisys", is_closed), "the search finds the reference itself"
     assert leaks(bench.spec.kit, SOURCE / "aisys", is_closed) == []
+
+
+def test_recorded_outcomes_quote_no_code(bench: Bench) -> None:
+    record = bench.spec.kit / "aisys" / "outcomes" / "lab1_autodiff.msgpack"
+    made = [
+        outcome for case in unpack(record.read_bytes()).values() for _, outcome in case["mistakes"]
+    ]
+    assert any(outcome["status"] == "raised" for outcome in made)
+    assert not any(outcome["frames"] for outcome in made)
 
 
 def test_every_exercise_of_lab_1_raises_the_hole_that_names_it(bench: Bench) -> None:

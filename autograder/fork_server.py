@@ -1,0 +1,103 @@
+"""The grader's side of a warm process: start it for a kit, describe its kernels, end it."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.kernelspec import KernelSpec as JupyterKernelSpec
+from jupyter_client.kernelspec import KernelSpecManager
+
+from .sandbox import Walls
+
+KERNEL_NAME = "aisys-warm"
+
+
+class ForkServer:
+    """A warm process that has a kit's `aisys` imported; use it in a with block.
+
+    Args:
+        kit: The folder with the kit's `aisys`.
+        walls: The sandbox of its kernels, or None for kernels without one.
+    """
+
+    def __init__(self, kit: Path, walls: Walls | None) -> None:
+        system = {Path(sys.prefix), Path(sys.base_prefix), kit}
+        self.walls = replace(walls, readable=(*sorted(system), *walls.readable)) if walls else None
+        self._folder = tempfile.TemporaryDirectory(prefix="aisys-", ignore_cleanup_errors=True)
+        self.address = str(Path(self._folder.name) / "s")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "autograder.warm", self.address],
+            env=_environment(kit),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd="/",
+            start_new_session=True,
+        )
+
+    def wait_until_ready(self) -> None:
+        """Return when it has imported everything; raises RuntimeError where it could not."""
+        if self._process.stdout is None or self._process.stdout.readline() != b"ready\n":
+            raise RuntimeError("the warm process ended before it was ready")
+
+    def specs(self, folder: Path) -> "WarmSpecs":
+        """The kernel specification of its kernels, for a Jupyter kernel manager.
+
+        Args:
+            folder: The kernel's folder where it has no sandbox.
+        """
+        walls = None
+        if self.walls is not None:
+            walls = asdict(self.walls)
+            walls["readable"] = [str(path) for path in self.walls.readable]
+        return WarmSpecs({"address": self.address, "walls": walls, "folder": str(folder)})
+
+    def stop(self) -> None:
+        """End the warm process and every kernel that came from it."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._folder.cleanup()
+
+    def __enter__(self) -> "ForkServer":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+
+class WarmSpecs(KernelSpecManager):
+    """Knows one kernel, whose provisioner asks a warm process."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self._provisioner = {"provisioner_name": KERNEL_NAME, "config": config}
+
+    def get_kernel_spec(self, kernel_name: str) -> JupyterKernelSpec:
+        """The specification; the name plays no role."""
+        return JupyterKernelSpec(
+            argv=[],
+            display_name="Python 3 (warm)",
+            language="python",
+            metadata={"kernel_provisioner": self._provisioner},
+        )
+
+
+def _environment(kit: Path) -> dict[str, str]:
+    """Of the grader's environment, what starting Python needs; and one thread a library."""
+    names = ("PATH", "LANG", "LC_ALL", "TZ", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
+    here = str(Path(__file__).resolve().parents[1])
+    return {
+        **kept,
+        "PYTHONPATH": os.pathsep.join([str(kit), here]),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }

@@ -1,0 +1,122 @@
+"""A mistake is charged once: cases that fail only because of an earlier exercise pass after all.
+
+After the plain run, a failed exercise whose cases call earlier failed ones is run again in a fresh
+kernel in which the references of only those earlier ones are lent. Nothing comes back from that run
+but which cases pass, and the lent code ends with that kernel.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import nbformat
+
+from aisys.course.errors import CourseError
+from aisys.course.slots import find
+
+from .answers import KeyCase, import_cell, reference_source
+from .kernel import KernelLost, KernelSpec, Session
+from .results import CaseResult, ExerciseResult, StageResult
+from .running import Run, ask_case
+
+NEVER_LENT_FOR = ("missing", "timeout")
+
+
+def lend_references(
+    results: list[StageResult],
+    run: Run,
+    spec: KernelSpec,
+    open_session: Callable[[KernelSpec], Session],
+) -> dict[str, frozenset[int]]:
+    """Find the failed cases that pass when earlier exercises are lent.
+
+    Args:
+        results: What the plain run gave.
+        run: The plain run, with the cells that can be run again.
+        spec: How kernels are started.
+        open_session: Starts the kernel.
+
+    Returns:
+        For each exercise concerned, the indices of the cases that now pass.
+    """
+    exercises = [exercise for stage in results for exercise in stage.exercises]
+    failed = {e.key for e in exercises if e.points < e.max_points}
+    groups: dict[tuple[str, ...], list[ExerciseResult]] = {}
+    for exercise in exercises:
+        needed = _needed(exercise, run.key.cases.get(exercise.key, ()), failed)
+        if needed:
+            groups.setdefault(needed, []).append(exercise)
+    passing: dict[str, frozenset[int]] = {}
+    for needed, concerned in groups.items():
+        passing |= _run_again(needed, concerned, run, spec, open_session)
+    return passing
+
+
+def blockers(exercise: ExerciseResult, cases: tuple[KeyCase, ...], failed: set[str]) -> list[str]:
+    """The failed earlier exercises that the failing cases of an exercise call, first one first."""
+    called = {
+        key
+        for case, judged in zip(cases, exercise.cases, strict=True)
+        if not judged.passed
+        for key in case.calls
+    }
+    here = find(exercise.key).order
+    earlier = [key for key in called & failed if find(key).order < here]
+    return sorted(earlier, key=lambda key: find(key).order)
+
+
+def _needed(
+    exercise: ExerciseResult, cases: tuple[KeyCase, ...], failed: set[str]
+) -> tuple[str, ...]:
+    if exercise.key not in failed or exercise.status in NEVER_LENT_FOR:
+        return ()
+    return tuple(blockers(exercise, cases, failed))
+
+
+def _run_again(
+    needed: tuple[str, ...],
+    concerned: list[ExerciseResult],
+    run: Run,
+    spec: KernelSpec,
+    open_session: Callable[[KernelSpec], Session],
+) -> dict[str, frozenset[int]]:
+    """Run the submission's cells in a fresh kernel, lend, and ask the failing cases again."""
+    passing: dict[str, frozenset[int]] = {}
+    sources = {key: reference_source(key) for key in needed}
+    request = {"do": "lend", "imports": import_cell(tuple(run.keys)), "sources": sources}
+    with open_session(spec) as session:
+        again = Run(session, run.key, run.keys, started=run.started)
+        try:
+            for cell in run.ran:
+                session.run_cell(
+                    nbformat.from_dict({**cell, "outputs": []}), spec.limits.cell_seconds
+                )
+            session.ask(request, spec.limits.cell_seconds)
+            for exercise in concerned:
+                passing[exercise.key] = _passing(again, exercise)
+        except (KernelLost, CourseError):
+            # The fork is gone, and with it the lent code; what was found so far holds.
+            return passing
+    return passing
+
+
+def _passing(again: Run, exercise: ExerciseResult) -> frozenset[int]:
+    """The indices of the failing cases that pass now; a lost kernel ends the search."""
+    found: set[int] = set()
+    cases = again.key.cases[exercise.key]
+    for number, (case, judged) in enumerate(zip(cases, exercise.cases, strict=True)):
+        if not judged.passed and again.key.verdict(case, ask_case(again, case, once=True)) is None:
+            found.add(number)
+    return frozenset(found)
+
+
+def with_lent(exercise: ExerciseResult, passing: frozenset[int], lent: list[str]) -> ExerciseResult:
+    """An exercise whose cases in `passing` pass after all, with a word about why."""
+    names = ", ".join(lent)
+    note = f"passes with {names} lent from the reference"
+    cases: tuple[CaseResult, ...] = tuple(
+        replace(case, passed=True, kind="", message=note, hint="", detail="")
+        if number in passing
+        else case
+        for number, case in enumerate(exercise.cases)
+    )
+    return replace(exercise, cases=cases)

@@ -1,0 +1,112 @@
+"""One submission's way through its kernel: cells, questions, and a fresh kernel after a loss."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import nbformat
+from nbformat import NotebookNode
+
+from aisys.course.errors import CourseError
+from aisys.course.outcomes import outcome_from_plain
+from aisys.course.probes import Outcome
+
+from .answers import AnswerKey, KeyCase
+from .kernel import KernelLost, Session
+from .submission import Step
+
+DIED = "KernelDied"
+
+
+@dataclass
+class Run:
+    """What has happened so far in one submission.
+
+    Attributes:
+        session: Its kernel.
+        key: The hidden cases.
+        keys: The keys of the lab's exercises.
+        started: When the run began, on the monotonic clock.
+        ran: The cells that ran and can be run again.
+        cell_errors: What went wrong in a cell, by the cell's id.
+        flags: What was noticed.
+    """
+
+    session: Session
+    key: AnswerKey
+    keys: Sequence[str]
+    started: float = field(default_factory=time.monotonic)
+    ran: list[NotebookNode] = field(default_factory=list)
+    cell_errors: dict[str, str] = field(default_factory=dict)
+    flags: list[str] = field(default_factory=list)
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the whole notebook's time is used up."""
+        return time.monotonic() - self.started > self.session.spec.limits.total_seconds
+
+
+def run_cell(run: Run, step: Step) -> None:
+    """Run one cell; after a hang or a death a fresh kernel gets the cells so far without it."""
+    limits = run.session.spec.limits
+    seconds = limits.cell_seconds if step.id else limits.own_cell_seconds
+    name = step.id or "added by the student"
+    if run.out_of_time:
+        run.cell_errors[step.id] = "the notebook's time was used up before this cell"
+        return
+    try:
+        error = run.session.run_cell(step.cell, seconds)
+    except KernelLost as lost:
+        run.cell_errors[step.id] = str(lost)
+        run.flags.append(f"The cell {name} was given up: {lost}.")
+        step.cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"{lost}\n")]
+        start_again(run)
+        return
+    run.ran.append(step.cell)
+    if error and step.id:
+        run.cell_errors[step.id] = f"its cell raised {error}"
+
+
+def start_again(run: Run) -> None:
+    """Start a fresh kernel and run the good cells again, leaving out any that is lost this time."""
+    waiting = list(run.ran)
+    run.session.restart()
+    run.ran = []
+    while waiting:
+        cell = waiting.pop(0)
+        copy = nbformat.from_dict({**cell, "outputs": []})
+        try:
+            run.session.run_cell(copy, run.session.spec.limits.cell_seconds)
+            run.ran.append(cell)
+        except KernelLost:
+            waiting = [*run.ran, *waiting]
+            run.session.restart()
+            run.ran = []
+
+
+def ask_case(run: Run, case: KeyCase, once: bool = False) -> Outcome:
+    """Run a probe on a hidden case in the submission's kernel.
+
+    Args:
+        run: The submission's run.
+        case: The case.
+        once: Whether a lost kernel ends the run (KernelLost) instead of being started again.
+    """
+    request = {
+        "do": "run",
+        "module": case.probe.function.__module__,
+        "probe": case.probe.name,
+        "case": case.case.name,
+        "inputs": case.case.inputs,
+        "seed": case.case.seed,
+    }
+    try:
+        return outcome_from_plain(run.session.ask(request, 2 * case.probe.seconds))
+    except KernelLost as lost:
+        if once:
+            raise
+        start_again(run)
+        status = "timeout" if lost.reason == "timeout" else "raised"
+        return Outcome(status, error=DIED, message=str(lost))
+    except CourseError as error:
+        return Outcome("raised", error="NoAnswer", message=str(error))

@@ -1,0 +1,166 @@
+"""Warm kernels: a process that has imported what labs need, and forks a kernel when asked.
+
+It is started with the kit's `aisys` first on its path and has never seen a reference, a verdict or
+a secret. It stays single-threaded, so that forking is safe. One request a line comes in on its
+socket, as JSON; the answers are the new kernel's PID, `ready`, and its status when it has ended.
+
+Run as `python -m autograder.warm SOCKET`; `autograder.fork_server` does.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from .sandbox import BOX, Walls, enter
+
+WARM_MODULES = (
+    "numpy",
+    "matplotlib.pyplot",
+    "matplotlib_inline.backend_inline",
+    "ipykernel.kernelapp",
+    "ipykernel.ipkernel",
+    "ipykernel.zmqshell",
+    "ipykernel.debugger",
+    "ipykernel.subshell_manager",
+    "IPython.core.completerlib",
+    "IPython.core.debugger",
+    "IPython.core.oinspect",
+    "IPython.extensions.storemagic",
+    "IPython.utils.wildcard",
+    "tornado.platform.asyncio",
+)
+"""What every kernel imports while it starts; imported once, before the forks."""
+
+
+def main() -> None:
+    """Import, listen, fork; until the process that started this one is gone."""
+    address = sys.argv[1]
+    _import_all()
+    children: dict[int, socket.socket] = {}
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen(64)
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        print("ready", flush=True)
+        while True:
+            ready, _, _ = select.select([listener, wake_read, sys.stdin], [], [])
+            if sys.stdin in ready:
+                return
+            if wake_read in ready:
+                os.read(wake_read, 4096)
+                _bury(children)
+            if listener in ready:
+                connection, _ = listener.accept()
+                _serve(connection, listener, children)
+
+
+def _import_all() -> None:
+    """What takes long to import and is the same for everybody."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    for name in WARM_MODULES:
+        importlib.import_module(name)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("torch").set_num_threads(1)
+    importlib.import_module("aisys.course.remote")
+    # Nothing of the harness is to be found from a kernel.
+    sys.path[:] = [path for path in sys.path if Path(path) != Path(__file__).resolve().parents[1]]
+
+
+def _bury(children: dict[int, socket.socket]) -> None:
+    """Tell whoever asked for a kernel that it has ended."""
+    while children:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        connection = children.pop(pid, None)
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+            connection.close()
+
+
+def _serve(
+    connection: socket.socket, listener: socket.socket, children: dict[int, socket.socket]
+) -> None:
+    request = json.loads(connection.makefile("r").readline())
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            listener.close()
+            for other in children.values():
+                other.close()
+            _become_kernel(request, connection)
+        os._exit(1)
+    children[pid] = connection
+
+
+def _become_kernel(request: dict[str, Any], connection: socket.socket) -> None:
+    """In the fork: enter the sandbox, then be an ordinary Jupyter kernel."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+    def tell(pid: int) -> None:
+        connection.sendall(f"{pid}\n".encode())
+
+    if request["walls"] is None:
+        os.setsid()
+        os.chdir(request["folder"])
+        tell(os.getpid())
+    else:
+        walls = request["walls"]
+        enter(Walls(**{**walls, "readable": tuple(map(Path, walls["readable"]))}), tell)
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    home = BOX if request["walls"] is not None else request["folder"]
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.environ.update(HOME=home, IPYTHONDIR=f"{home}/.ipython", MPLCONFIGDIR=f"{home}/.matplotlib")
+    os.environ.update(JUPYTER_RUNTIME_DIR=home, TMPDIR=home)
+    _fresh_random_state()
+    _run_kernel(request["connection"], f"{home}/.kernel.json", connection)
+
+
+def _fresh_random_state() -> None:
+    """Forks share their parent's random state; each kernel gets its own."""
+    import random
+
+    import numpy as np
+
+    random.seed()
+    np.random.seed()
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.seed()
+
+
+def _run_kernel(connection: dict[str, Any], file: str, ready: socket.socket) -> None:
+    from ipykernel.kernelapp import IPKernelApp
+
+    Path(file).write_text(json.dumps(connection), encoding="utf-8")
+    sys.argv = ["ipykernel_launcher"]
+    app = IPKernelApp.instance()
+    app.initialize(["-f", file, "--HistoryManager.enabled=False", "--log-level=50"])
+    Path(file).unlink()
+    ready.sendall(b"ready\n")
+    ready.close()
+    app.start()
+
+
+if __name__ == "__main__":
+    main()
