@@ -70,6 +70,13 @@ def _stage(stage: StageResult, cells: list[RenderedCell]) -> _Stage:
     return _Stage(stage, tuple(stage_words(stage)), exercises, place)
 
 
+def _rest(message: str, failing: list[CaseResult]) -> str:
+    """What an exercise's message says beyond the messages and hints of its failing cases."""
+    said = [text for case in failing for text in (case.message, case.hint) if text]
+    end = max((message.rfind(text) + len(text) for text in said if text in message), default=0)
+    return message[end:].lstrip(". ")
+
+
 def _plain(identity: str) -> str:
     """A cell's id or a stage's number without the characters that the builder replaces."""
     return re.sub(r"[^A-Za-z0-9]", "-", identity)
@@ -79,8 +86,7 @@ def _exercise(exercise: ExerciseResult) -> _Exercise:
     """The exercise with every hint said once, and without a message that its cases repeat."""
     failing = [case for case in exercise.cases if not case.passed]
     hints = tuple(dict.fromkeys(case.hint for case in failing if case.hint))
-    repeated = any(case.message and case.message in exercise.message for case in failing)
-    message = "" if exercise.status == "passed" or repeated else exercise.message
+    message = _rest(exercise.message, failing)
     reasons = Counter((case.kind, case.message) for case in exercise.cases)
     if len(reasons) == 1 and failing and failing[0].kind == "hole" and message:
         return _Exercise(exercise, message, hints, (), tuple(case.case for case in failing))

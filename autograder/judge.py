@@ -212,7 +212,7 @@ def _summary(
     first = next(case for case in judged if not case.passed)
     own_hole = any(o.status == "hole" and o.error in (key, key.rsplit(".", 1)[0]) for o in outcomes)
     if own_hole and error:
-        return "error", f"`{name}`: {error}."
+        return "error", f"`{name}`: {error.rstrip('.')}."
     if own_hole and passed == 0:
         return "missing", f"`{name}` is not written."
     kinds = {case.kind for case in judged if not case.passed}

@@ -1,4 +1,4 @@
-"""What the HTML pages share: templates that escape, names that stay in their folder, safe writing."""
+"""What the HTML pages share: escaping templates, names that stay in their folder, writing."""
 
 import hashlib
 import os

@@ -27,9 +27,9 @@ PAGE_IMAGES = 16_000_000
 PAGE_HTML = 600_000
 
 TAGS = set(
-    "a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure "
-    "h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp small span strong sub summary sup "
-    "table tbody td tfoot th thead tr u ul var wbr".split()
+    "a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption "
+    "figure h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp small span strong sub "
+    "summary sup table tbody td tfoot th thead tr u ul var wbr".split()
 )
 ATTRIBUTES = {
     "*": {"title"},
@@ -166,11 +166,11 @@ def _math(markdown: mistune.Markdown) -> None:
             )
 
 
-PLUGINS = ["table", "strikethrough", "footnotes", "math", _math]
+PLUGINS: Any = ["table", "strikethrough", "footnotes", "math", _math]
 
 
 class _Renderer(mistune.HTMLRenderer):
-    """Markdown whose images are the cell's own attachments; raw HTML passes, to be cleaned after."""
+    """Markdown whose images are the cell's own attachments; its raw HTML must be cleaned after."""
 
     def __init__(self, attachments: dict[str, Any], budget: _Budget) -> None:
         super().__init__(escape=False)

@@ -269,7 +269,7 @@ def _plots(
 
 
 def _distribution(axes: Axes, points: list[float], most: float) -> None:
-    """A histogram whose bins are at least a point wide and at most twelve; full marks in the last."""
+    """A histogram of at most twelve bins, each a point wide or more; full marks in the last."""
     width = max(1.0, most / 12)
     bins = max(1, round(most / width))
     edges = [most * i / bins for i in range(bins + 1)]
@@ -292,7 +292,7 @@ def _svg(draw, title: str, x: str, y: str) -> Markup:  # type: ignore[no-untyped
     """A plot as an SVG element in the page's own font and colours, the same for the same data."""
     style = {**STYLE, "svg.fonttype": "none", "svg.hashsalt": title, "text.parse_math": False}
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(6.4, 3.1))
+        figure = Figure(figsize=(6.4, 3.1), layout="constrained")
         axes = figure.subplots()
         draw(axes)
         finish(axes, title=title, x=x, y=y)

@@ -133,6 +133,8 @@ def _become_kernel(request: dict[str, Any], connection: socket.socket) -> None:
     os.environ.update(HOME=home, IPYTHONDIR=f"{home}/.ipython", MPLCONFIGDIR=f"{home}/.matplotlib")
     os.environ.update(JUPYTER_RUNTIME_DIR=home, TMPDIR=home)
     _fresh_random_state()
+    for name in [name for name in sys.modules if name.split(".")[0] == "autograder"]:
+        del sys.modules[name]
     _run_kernel(request["connection"], f"{home}/.kernel.json", connection)
 
 

@@ -1,4 +1,4 @@
-"""How results are put into words and signs: the same in the terminal, the report and the feedback."""
+"""Results in words and signs: the same in the terminal, the report and the feedback."""
 
 import re
 import unicodedata
@@ -40,7 +40,7 @@ KINDS = {
     "timeout": "time limit",
     "hole": "not written",
 }
-"""The kinds of difference that `compare` and the kernel know; a verdict may have words of its own."""
+"""The kinds of difference that `compare` and the kernel know; a verdict may have its own words."""
 
 _BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _FRAME = re.compile(r"(raised [^\s(]+) \((.+)\)", re.DOTALL)

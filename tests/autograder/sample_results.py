@@ -136,13 +136,15 @@ def notebook(*more: dict[str, Any]) -> dict[str, Any]:
     text = (
         "## 1.3 Convolution, twice\n\n*Core · about 45 minutes · 3 points*\n\nA convolution sums "
         "$w_{ij} x_{i+a, j+b}$ over a window. `im2col` lays every window into a row, so that\n\n"
-        "$$\ny = X_{\\mathrm{col}} w\n$$\n\nis one matrix product.\n\n| loops | im2col |\n|---|---|\n"
-        "| 812 ms | 20 ms |\n\nSee [the lecture](https://course.example/notes/03.html)."
+        "$$\ny = X_{\\mathrm{col}} w\n$$\n\nis one matrix product.\n\n"
+        "| loops | im2col |\n|---|---|\n| 812 ms | 20 ms |\n\nSee [the lecture](https://course.example/notes/03.html)."
     )
     source = (
         '@attempt("1.3")\ndef im2col(x: np.ndarray, kernel: int, stride: int = 1) -> np.ndarray:\n'
-        '    """Lay every window into a row.\n\n    Args:\n        x: `[batch, channels, height, width]`.\n    """\n'
-        "    # every window is a view\n    windows = sliding_window_view(x, (kernel, kernel), axis=(2, 3))\n"
+        '    """Lay every window into a row.\n\n    Args:\n'
+        '        x: `[batch, channels, height, width]`.\n    """\n'
+        "    # every window is a view\n"
+        "    windows = sliding_window_view(x, (kernel, kernel), axis=(2, 3))\n"
         "    return windows[:, :, ::stride, ::stride].reshape(len(x), -1, kernel**2)"
     )
     verdict = {
