@@ -4,6 +4,7 @@ References, alternatives and mistakes are our own code and run here, in the grad
 student's code never does. A draw that judges one of them wrongly is thrown away and drawn again.
 """
 
+import base64
 import functools
 import hashlib
 import hmac
@@ -17,10 +18,18 @@ import numpy as np
 
 from aisys.course import Case, Difference
 from aisys.course.attempts import attempt_text, clear_attempts
-from aisys.course.outcomes import Recorded, case_key, write_outcomes
-from aisys.course.probes import Outcome, Probe, judge, probes_of, run_case
+from aisys.course.outcomes import (
+    Recorded,
+    case_key,
+    outcome_from_plain,
+    outcome_to_plain,
+    write_outcomes,
+)
+from aisys.course.plain import pack, unpack
+from aisys.course.probes import Outcome, Probe, find_probe, judge, probes_of, run_case
 from aisys.course.slots import find, recording
 
+from .cache import Cache, digest, folder_digest
 from .catalogue import Alternative, Catalogue, CatalogueError, Mistake
 from .sources import cell_source, import_lines, plain_source, without_markers
 from .text import REPOSITORY, LabText
@@ -55,6 +64,10 @@ class AnswerKey:
     catalogue: Catalogue
     cases: dict[str, tuple[KeyCase, ...]]
 
+    def content(self) -> str:
+        """Everything in the key as text, for hashing and keeping."""
+        return _cases_to(self.cases)
+
     def verdict(self, case: KeyCase, got: Outcome) -> Difference | None:
         """Judge an outcome; the catalogue's own verdict goes before the probe's."""
         own = self.catalogue.verdicts.get(case.probe.name)
@@ -63,11 +76,71 @@ class AnswerKey:
         return judge(case.probe, got, case.expected)
 
 
-def answer_key(lab: LabText, catalogue: Catalogue, secret: str) -> AnswerKey:
-    """Draw a lab's hidden cases; raises CatalogueError where no draw judges them rightly."""
+def answer_key(
+    lab: LabText, catalogue: Catalogue, secret: str, kept: Cache | None = None
+) -> AnswerKey:
+    """Draw a lab's hidden cases; raises CatalogueError where no draw judges them rightly.
+
+    Args:
+        lab: The lab's text.
+        catalogue: Its catalogue.
+        secret: The course's secret.
+        kept: Where keys of earlier runs are kept; they hold as long as no source changes.
+    """
     check_catalogue(lab, catalogue)
+    name = digest("key", lab.name, lab.keys(), secret, sources_digest())
+    entry = kept.get(name) if kept is not None else None
+    if entry is not None:
+        return AnswerKey(lab.name, catalogue, _cases_from(entry, catalogue))
     cases = {key: _draw(lab, catalogue, key, secret) for key in lab.keys()}
+    if kept is not None:
+        kept.put(name, _cases_to(cases))
     return AnswerKey(lab.name, catalogue, cases)
+
+
+@functools.cache
+def sources_digest() -> str:
+    """A hash of every source that judging depends on: both packages, as they are here."""
+    return digest([folder_digest(REPOSITORY / name) for name in ("src/aisys", "autograder")])
+
+
+def _cases_to(cases: dict[str, tuple[KeyCase, ...]]) -> str:
+    """The cases of a key as text that can be kept."""
+    plain = {
+        key: [
+            {
+                "probe": entry.probe.name,
+                "case": [entry.case.name, entry.case.inputs, entry.case.seed, entry.case.weight],
+                "expected": outcome_to_plain(entry.expected),
+                "calls": list(entry.calls),
+                "mistakes": [outcome_to_plain(known.outcome) for known in entry.mistakes],
+            }
+            for entry in entries
+        ]
+        for key, entries in cases.items()
+    }
+    return base64.b64encode(pack(plain)).decode()
+
+
+def _cases_from(kept: str, catalogue: Catalogue) -> dict[str, tuple[KeyCase, ...]]:
+    """The cases of a key that was kept."""
+    cases = {}
+    for key, entries in unpack(base64.b64decode(kept)).items():
+        mistakes = catalogue.mistakes_of(key)
+        cases[key] = tuple(
+            KeyCase(
+                find_probe(entry["probe"]),
+                Case(*entry["case"]),
+                outcome_from_plain(entry["expected"]),
+                tuple(entry["calls"]),
+                tuple(
+                    KnownMistake(mistake, outcome_from_plain(outcome))
+                    for mistake, outcome in zip(mistakes, entry["mistakes"], strict=True)
+                ),
+            )
+            for entry in entries
+        )
+    return cases
 
 
 def check_catalogue(lab: LabText, catalogue: Catalogue) -> None:

@@ -1,17 +1,22 @@
 """What grading one lab needs, made once: notebooks, answer key, and the kit's `aisys`."""
 
-from dataclasses import dataclass, replace
+import functools
+import sys
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from nbformat import NotebookNode
 
-from .answers import AnswerKey, answer_key, record_visible
+from .answers import AnswerKey, answer_key, record_visible, sources_digest
 from .build import build_lab
+from .cache import Cache, code_digest, digest, folder_digest
 from .catalogue import load_catalogue
 from .holes import write_tree
 from .isolation import Server
 from .judge import judge_notebook, unjudged
-from .kernel import KernelSpec, Limits
+from .kernel import KernelSpec, Limits, Session
+from .remembering import Memory, RememberingSession
 from .results import StageResult
 from .submission import Prepared, prepare
 from .text import LabText, read_lab
@@ -35,10 +40,46 @@ class Bench:
     key: AnswerKey
     spec: KernelSpec
 
-    def judge(self, submitted: NotebookNode) -> tuple[Prepared, list[StageResult]]:
-        """Run one submission and judge it."""
+    def judge(
+        self, submitted: NotebookNode, known: dict[str, Any] | None = None, confirm: bool = False
+    ) -> tuple[Prepared, list[StageResult], dict[str, Any]]:
+        """Run one submission and judge it.
+
+        Args:
+            submitted: The notebook as it came.
+            known: What earlier runs of it found out, see `Memory`.
+            confirm: Whether a hang or death is remembered; only for a run that is alone.
+
+        Returns:
+            The prepared and executed notebook, its results, and what is known now.
+        """
         prepared = prepare(submitted, self.original)
-        return prepared, judge_notebook(prepared, self.original, self.lab, self.key, self.spec)
+        memory = Memory(known or {}, self.base, self.probes, confirm)
+
+        def remembering(spec: KernelSpec) -> Session:
+            return RememberingSession(spec, memory, Session)
+
+        results = judge_notebook(
+            prepared, self.original, self.lab, self.key, self.spec, remembering
+        )
+        return prepared, results, memory.used
+
+    @functools.cached_property
+    def base(self) -> str:
+        """A hash of what every answer of a kernel depends on: the kit and the limits."""
+        kit = folder_digest(self.spec.kit, without=("checks", "checks.py", "kit.json"))
+        return digest(kit, asdict(self.spec.limits), self.spec.server is not None, sys.version)
+
+    @functools.cached_property
+    def probes(self) -> dict[str, str]:
+        """For each probe, a hash of its code."""
+        cases = [case for cases in self.key.cases.values() for case in cases]
+        return {case.probe.name: code_digest(case.probe.function) for case in cases}
+
+    @functools.cached_property
+    def whole(self) -> str:
+        """A hash of everything that the results of a submission depend on."""
+        return digest(self.base, sources_digest(), self.key.content())
 
     def zero(self, status: str, message: str) -> list[StageResult]:
         """The results of a submission that cannot be run."""
@@ -49,7 +90,13 @@ class Bench:
         return replace(self, spec=replace(self.spec, server=server))
 
 
-def set_up(name: str, secret: str, folder: Path, limits: Limits | None = None) -> Bench:
+def set_up(
+    name: str,
+    secret: str,
+    folder: Path,
+    limits: Limits | None = None,
+    kept: Cache | None = None,
+) -> Bench:
     """Make a lab's bench.
 
     Args:
@@ -57,10 +104,11 @@ def set_up(name: str, secret: str, folder: Path, limits: Limits | None = None) -
         secret: The course's secret, from which the hidden cases are drawn.
         folder: Where the kit's `aisys` is written.
         limits: What a submission may use.
+        kept: Where answer keys of earlier runs are kept.
     """
     lab, catalogue = read_lab(name), load_catalogue(name)
     source, original = build_lab(name)
     record_visible(lab, catalogue)
     kit = write_tree(folder / name, [name])
-    key = answer_key(lab, catalogue, secret)
+    key = answer_key(lab, catalogue, secret, kept)
     return Bench(lab, source, original, key, KernelSpec(kit.resolve(), limits or Limits()))

@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument(
         "--unsafe", action="store_true", help="run submissions without a sandbox, on your own risk"
     )
+    grade.add_argument("--fresh", action="store_true", help="run everything again")
     grade.add_argument("--quiet", action="store_true", help="print no progress")
 
     demo = command("demo", _demo, "grade a sample class made from the catalogue")
@@ -148,6 +149,7 @@ def _grade(options: argparse.Namespace) -> int:
             secret=course.secret if course else None,
             course=course.folder if course else None,
             unsafe=options.unsafe,
+            fresh=options.fresh,
             progress=progress.step,
         )
     print_table(results, options.quiet)

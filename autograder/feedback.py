@@ -67,7 +67,7 @@ def _stage(stage: StageResult, cells: list[RenderedCell]) -> _Stage:
     wanted = _plain(stage.stage if is_written(stage) else f"{stage.stage}-check")
     place = next((i for i, cell in enumerate(cells, start=1) if _plain(cell.id) == wanted), 0)
     exercises = tuple(_exercise(exercise) for exercise in stage.exercises)
-    return _Stage(stage, tuple(stage_words(stage)), exercises, place)
+    return _Stage(stage, tuple(stage_words(stage, titles=False)), exercises, place)
 
 
 def _rest(message: str, failing: list[CaseResult]) -> str:

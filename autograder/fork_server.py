@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,26 +30,37 @@ class ForkServer:
         self.walls = replace(walls, readable=(*sorted(system), *walls.readable)) if walls else None
         self._folder = tempfile.TemporaryDirectory(prefix="aisys-", ignore_cleanup_errors=True)
         self.address = str(Path(self._folder.name) / "s")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "autograder.warm", self.address],
-            env=_environment(kit),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd="/",
-            start_new_session=True,
-        )
+        self._kit = kit
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starting = threading.Lock()
 
-    def wait_until_ready(self) -> None:
-        """Return when it has imported everything; raises RuntimeError where it could not."""
-        if self._process.stdout is None or self._process.stdout.readline() != b"ready\n":
-            raise RuntimeError("the warm process ended before it was ready")
+    def start(self) -> None:
+        """Start it, once, and return when it has imported everything.
+
+        Raises:
+            RuntimeError: It ended before it was ready.
+        """
+        with self._starting:
+            if self._process is not None:
+                return
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "autograder.warm", self.address],
+                env=_environment(self._kit),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                cwd="/",
+                start_new_session=True,
+            )
+            if self._process.stdout is None or self._process.stdout.readline() != b"ready\n":
+                raise RuntimeError("the warm process ended before it was ready")
 
     def specs(self, folder: Path) -> "WarmSpecs":
-        """The kernel specification of its kernels, for a Jupyter kernel manager.
+        """The kernel specification of its kernels; the first call starts the warm process.
 
         Args:
             folder: The kernel's folder where it has no sandbox.
         """
+        self.start()
         walls = None
         if self.walls is not None:
             walls = asdict(self.walls)
@@ -57,12 +69,13 @@ class ForkServer:
 
     def stop(self) -> None:
         """End the warm process and every kernel that came from it."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process.kill()
-        self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
         self._folder.cleanup()
 
     def __enter__(self) -> "ForkServer":

@@ -1,5 +1,7 @@
 """Grading a class: every submission of a folder, side by side, into scores, pages and gradebook."""
 
+import contextlib
+import json
 import secrets
 import tempfile
 import time
@@ -14,16 +16,20 @@ import nbformat
 
 from .bench import Bench, set_up
 from .build import write_notebook
+from .cache import Cache, digest
 from .course import write_nbgrader_config
 from .feedback import write_feedback
 from .gradebook import save_lab, save_results
 from .isolation import method, server_for
 from .kernel import Limits
 from .report import write_report
-from .results import StageResult, SubmissionResult
+from .results import StageResult, SubmissionResult, from_json, to_json
 from .scores import write_scores
 from .submission import SubmissionError, read_submission
 from .text import lab_names
+
+STATE = ".autograder"
+"""The folder, in a course or in OUT, of what makes a grading go on where it stopped."""
 
 
 class GradeError(Exception):
@@ -75,6 +81,7 @@ def grade_class(
     course: Path | None = None,
     limits: Limits | None = None,
     unsafe: bool = False,
+    fresh: bool = False,
     progress: Callable[[SubmissionResult, int, int], None] | None = None,
 ) -> list[SubmissionResult]:
     """Grade every submission of a folder.
@@ -88,6 +95,7 @@ def grade_class(
         course: The course's folder, which holds the gradebook; by default `out` does.
         limits: What a submission may use.
         unsafe: Whether submissions run without a sandbox.
+        fresh: Whether results of earlier runs are ignored.
         progress: Called after each submission with its result, the number done, and the total.
 
     Returns:
@@ -95,98 +103,147 @@ def grade_class(
     """
     found = find_submissions(submitted, labs)
     out.mkdir(parents=True, exist_ok=True)
-    secret = secret or secrets.token_hex(32)
+    kept = Cache((course or out) / STATE / "results")
+    secret = secret or throwaway_secret(out)
     how = method(unsafe)
     with ExitStack() as stack:
         kits = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aisys-kits-")))
         benches: dict[str, Bench] = {}
         for name in dict.fromkeys(entry.lab for entry in found):
-            bench = set_up(name, secret, kits, limits)
+            bench = set_up(name, secret, kits, limits, kept)
             server = stack.enter_context(server_for(bench.spec.kit, how))
             benches[name] = bench.started_by(server)
-        results = _side_by_side(found, benches, jobs, progress)
-        results = [_retried(result, found, benches) for result in results]
-    results.sort(key=lambda result: (result.student, result.lab))
-    _write(out, course, results, benches)
-    return results
+        known = Cache(None) if fresh else kept
+        graded = _side_by_side(found, benches, known, kept, jobs, progress)
+        graded = [_retried(one, benches, kept) for one in graded]
+    graded.sort(key=lambda one: (one.result.student, one.result.lab))
+    _write(out, course, graded, benches)
+    return [one.result for one in graded]
+
+
+def throwaway_secret(out: Path) -> str:
+    """The secret of a grading without a course, kept beside its results so that it can go on."""
+    path = out / STATE / "secret"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32), encoding="utf-8")
+    return path.read_text(encoding="utf-8").strip()
+
+
+@dataclass(frozen=True)
+class Graded:
+    """One submission's result, and whether it is the one of an earlier run."""
+
+    entry: Submission
+    result: SubmissionResult
+    name: str
+    unchanged: bool = False
 
 
 def _side_by_side(
     found: list[Submission],
     benches: dict[str, Bench],
+    known: Cache,
+    kept: Cache,
     jobs: int,
     progress: Callable[[SubmissionResult, int, int], None] | None,
-) -> list[SubmissionResult]:
-    results: list[SubmissionResult] = []
+) -> list[Graded]:
+    graded: list[Graded] = []
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        futures = [pool.submit(grade_one, entry, benches[entry.lab]) for entry in found]
+        futures = [
+            pool.submit(grade_one, entry, benches[entry.lab], known, kept) for entry in found
+        ]
         for future in as_completed(futures):
-            results.append(future.result())
+            graded.append(future.result())
             if progress is not None:
-                progress(results[-1], len(results), len(found))
-    return results
+                progress(graded[-1].result, len(graded), len(found))
+    return graded
 
 
-def _retried(
-    result: SubmissionResult, found: list[Submission], benches: dict[str, Bench]
-) -> SubmissionResult:
-    """A result with a time-out in it, graded once more, alone; the better run counts."""
-    timed_out = any(e.status == "timeout" for s in result.stages for e in s.exercises)
-    if not timed_out:
-        return result
-    entry = next(e for e in found if (e.student, e.lab) == (result.student, result.lab))
-    again = grade_one(entry, benches[entry.lab])
-    return again if again.points > result.points else result
+def _retried(one: Graded, benches: dict[str, Bench], kept: Cache) -> Graded:
+    """A submission with a time-out in it, graded once more, alone; the better run counts."""
+    timed_out = any(e.status == "timeout" for s in one.result.stages for e in s.exercises)
+    if not timed_out or one.unchanged:
+        return one
+    again = grade_one(one.entry, benches[one.entry.lab], kept, kept, confirm=True)
+    return again if again.result.points >= one.result.points else one
 
 
-def grade_one(entry: Submission, bench: Bench) -> SubmissionResult:
-    """Grade one submission; whatever is wrong with it, or with the grader, becomes its result."""
+def grade_one(
+    entry: Submission,
+    bench: Bench,
+    known: Cache | None = None,
+    kept: Cache | None = None,
+    confirm: bool = False,
+) -> Graded:
+    """Grade one submission; whatever is wrong with it, or with the grader, becomes its result.
+
+    Args:
+        entry: Where it is.
+        bench: Its lab.
+        known: Where results of earlier runs are looked for.
+        kept: Where results are kept.
+        confirm: Whether a hang or death in this run is final.
+    """
     started = time.monotonic()
+    known, kept = known or Cache(None), kept or Cache(None)
+    place = digest("submission", entry.student, entry.lab)
 
     def result(
         status: str, message: str, stages: list[StageResult], **more: Any
     ) -> SubmissionResult:
         seconds = round(time.monotonic() - started, 3)
         return SubmissionResult(
-            entry.student,
-            entry.lab,
-            status,
-            message,
-            tuple(stages),
-            seconds=seconds,
-            **more,
+            entry.student, entry.lab, status, message, tuple(stages), seconds=seconds, **more
         )
 
     try:
         submitted = read_submission(entry.path)
+        name = digest(bench.whole, entry.path.read_bytes())
     except SubmissionError as error:
         status = "error" if entry.path.exists() else "missing"
-        return result("unreadable", str(error), bench.zero(status, str(error)))
+        zero = result("unreadable", str(error), bench.zero(status, str(error)))
+        return Graded(entry, zero, digest(bench.whole, status, str(error)))
+    earlier = known.get(place) or {}
+    if earlier.get("name") == name:
+        with contextlib.suppress(TypeError, KeyError):
+            return Graded(entry, from_json(earlier["result"]), name, unchanged=True)
     try:
-        prepared, stages = bench.judge(submitted)
+        prepared, stages, used = bench.judge(submitted, earlier.get("known"), confirm)
     except Exception as error:
         message = f"The grader failed: {type(error).__name__}: {error}"
-        return result("ungraded", message, bench.zero("ungraded", message))
-    notebook = dict(prepared.notebook)
-    return result("graded", "", stages, flags=tuple(prepared.flags), notebook=notebook)
+        return Graded(entry, result("ungraded", message, bench.zero("ungraded", message)), "")
+    notebook = json.loads(nbformat.writes(prepared.notebook))
+    done = result("graded", "", stages, flags=tuple(prepared.flags), notebook=notebook)
+    timed_out = any(e.status == "timeout" for s in stages for e in s.exercises)
+    final = name if confirm or not timed_out else ""
+    kept.put(place, {"name": final, "known": used, "result": to_json(done)})
+    return Graded(entry, done, name)
 
 
-def _write(
-    out: Path, course: Path | None, results: list[SubmissionResult], benches: dict[str, Bench]
-) -> None:
-    """Write everything that comes of a class's grading; what other gradings wrote stays."""
+def _write(out: Path, course: Path | None, graded: list[Graded], benches: dict[str, Bench]) -> None:
+    """Write everything that comes of a class's grading; what other gradings wrote stays.
+
+    What is written already for the same result is not written again.
+    """
+    results = [one.result for one in graded]
     write_scores(out / "scores.csv", results)
-    gradebook = course or out
     for name, bench in benches.items():
-        save_lab(gradebook, name, bench.original)
-    save_results(gradebook, results, {name: _graded_ids(bench) for name, bench in benches.items()})
-    for result in results:
-        path = out / "autograded" / result.student / result.lab / f"{result.lab}.ipynb"
-        if result.notebook is not None:
-            write_notebook(path, nbformat.from_dict(result.notebook))
+        save_lab(course or out, name, bench.original)
+    record = out / STATE / "written.json"
+    written = _read_record(record)
+    fresh = [one for one in graded if not one.name or written.get(_place(one)) != one.name]
+    ids = {name: _graded_ids(bench) for name, bench in benches.items()}
+    save_results(course or out, [one.result for one in fresh], ids)
+    for one in fresh:
+        path = out / "autograded" / one.entry.student / one.entry.lab / f"{one.entry.lab}.ipynb"
+        if one.result.notebook is not None:
+            write_notebook(path, nbformat.from_dict(one.result.notebook))
         else:
             path.unlink(missing_ok=True)
-        write_feedback(out / "feedback", result)
+        write_feedback(out / "feedback", one.result)
+        written[_place(one)] = one.name
     if course is None:
         # So that stock nbgrader and formgrader work on the folder as on a course.
         for name, bench in benches.items():
@@ -194,6 +251,20 @@ def _write(
             write_notebook(out / "release" / name / f"{name}.ipynb", bench.original)
         write_nbgrader_config(out)
     write_report(out / "report.html", results, "Grading report")
+    record.write_text(json.dumps(written), encoding="utf-8")
+
+
+def _place(one: Graded) -> str:
+    return f"{one.entry.student}/{one.entry.lab}"
+
+
+def _read_record(path: Path) -> dict[str, str]:
+    """What was written before, by student and lab; an unreadable record is as good as none."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _graded_ids(bench: Bench) -> list[str]:

@@ -74,7 +74,6 @@ def server_for(kit: Path, how: str) -> Iterator[Server]:
         yield ColdSandbox(kit, Walls(()))
         return
     with ForkServer(kit, Walls(()) if how == "sandbox" else None) as server:
-        server.wait_until_ready()
         yield server
 
 

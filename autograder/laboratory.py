@@ -66,7 +66,7 @@ def check_lab(name: str) -> SubmissionResult:
     path = own_copy(name)
     with tempfile.TemporaryDirectory(prefix="aisys-kits-") as folder:
         bench = set_up(name, os.urandom(32).hex(), Path(folder))
-        return grade_one(Submission("you", name, path), bench)
+        return grade_one(Submission("you", name, path), bench).result
 
 
 def solve_lab(name: str, out: Path, experiments: bool = True) -> SubmissionResult:
@@ -88,7 +88,7 @@ def solve_lab(name: str, out: Path, experiments: bool = True) -> SubmissionResul
     write_notebook(path, source)
     with tempfile.TemporaryDirectory(prefix="aisys-kits-") as folder:
         bench = set_up(name, os.urandom(32).hex(), Path(folder))
-        result = grade_one(Submission("reference", name, path), bench)
+        result = grade_one(Submission("reference", name, path), bench).result
         if experiments:
             manager = AsyncKernelManager(transport="ipc", ip=str(Path(folder) / "k"))
             about = {"metadata": {"path": str(out)}}

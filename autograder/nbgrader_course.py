@@ -29,7 +29,7 @@ class Judge(preprocessors.Execute):
     ) -> tuple[NotebookNode, ResourcesDict]:
         """Judge one notebook; called by `nbgrader autograde` in place of `Execute`."""
         bench = _bench(self.course, resources["nbgrader"]["assignment"])
-        prepared, stages = bench.judge(nb)
+        prepared, stages, _ = bench.judge(nb)
         for flag in prepared.flags:
             self.log.warning("%s", flag)
         for stage in stages:

@@ -22,7 +22,8 @@ MOST_CELLS = 1000
 MOST_TEXT = 20_000
 MOST_IMAGE = 4_000_000
 MOST_HTML = 100_000
-PAGE_TEXT = 3_000_000
+PAGE_TEXT = 2_000_000
+PAGE_COLOURED = 200_000
 PAGE_IMAGES = 16_000_000
 PAGE_HTML = 600_000
 
@@ -93,6 +94,7 @@ class _Budget:
     text: int = PAGE_TEXT
     images: int = PAGE_IMAGES
     html: int = PAGE_HTML
+    coloured: int = PAGE_COLOURED
 
     def clip(self, text: str) -> str:
         """The part of a text that has room, with a note on what was left out."""
@@ -152,7 +154,8 @@ def _cell(cell: dict[str, Any], budget: _Budget) -> RenderedCell:
     if kind != "code":
         return RenderedCell("raw", identity, label, Markup.escape(budget.clip(source)))
     outputs = cell.get("outputs")
-    made = [_output(o, budget) for o in outputs or [] if isinstance(o, dict)]
+    listed = outputs if isinstance(outputs, list) else []
+    made = [_output(output, budget) for output in listed if isinstance(output, dict)]
     return RenderedCell("code", identity, label, _code(source, budget), tuple(filter(None, made)))
 
 
@@ -201,7 +204,8 @@ def _markdown(source: str, budget: _Budget, attachments: Any = None) -> Markup:
 
 def _code(source: str, budget: _Budget) -> Markup:
     text = budget.clip(source)
-    if source.startswith("%%"):
+    budget.coloured -= len(text)
+    if source.startswith("%%") or budget.coloured < 0:
         return Markup.escape(text)
     lexer = PythonLexer(stripnl=False, ensurenl=False)
     return Markup(highlight(text, lexer, HtmlFormatter(nowrap=True)))
@@ -229,7 +233,7 @@ def _data(data: dict[str, Any], budget: _Budget) -> Output | None:
     if html and len(html) <= min(MOST_HTML, budget.html):
         budget.html -= len(html)
         cleaned = clean_html(html)
-        if "<img" in cleaned or cleaned.striptags():
+        if 'src="data:' in cleaned or cleaned.striptags():
             return Output("html", cleaned)
     if "text/markdown" in data:
         return Output("html", _markdown(_text(data["text/markdown"]), budget))

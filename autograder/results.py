@@ -1,6 +1,6 @@
 """What grading a submission gives: frozen records, from one case up to one notebook."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 STATUSES = (
@@ -101,3 +101,28 @@ class SubmissionResult:
     def max_points(self) -> float:
         """The points that can be earned."""
         return round(sum(stage.max_points for stage in self.stages), 2)
+
+
+def to_json(result: SubmissionResult) -> dict[str, Any]:
+    """A result as JSON data."""
+    return asdict(result)
+
+
+def from_json(data: dict[str, Any]) -> SubmissionResult:
+    """A result from what `to_json` made; raises TypeError or KeyError for anything else."""
+    stages = tuple(
+        StageResult(
+            **{
+                **stage,
+                "flags": tuple(stage["flags"]),
+                "exercises": tuple(
+                    ExerciseResult(
+                        **{**entry, "cases": tuple(CaseResult(**case) for case in entry["cases"])}
+                    )
+                    for entry in stage["exercises"]
+                ),
+            }
+        )
+        for stage in data["stages"]
+    )
+    return SubmissionResult(**{**data, "stages": stages, "flags": tuple(data["flags"])})

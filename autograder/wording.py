@@ -65,9 +65,12 @@ def visible(name: str) -> str:
 def lab_title(results: Sequence[SubmissionResult], lab: str) -> str:
     """The lab's title from a graded notebook, or one made of its name."""
     for result in results:
-        about = ((result.notebook or {}).get("metadata") or {}).get("aisys") or {}
-        if result.lab == lab and isinstance(about.get("title"), str):
-            return one_line(about["title"])
+        if result.lab == lab and result.notebook is not None:
+            metadata = result.notebook.get("metadata")
+            about = metadata.get("aisys") if isinstance(metadata, dict) else None
+            title = about.get("title") if isinstance(about, dict) else None
+            if isinstance(title, str):
+                return one_line(title)
     match = re.fullmatch(r"lab(\d+)_(\w+)", lab)
     return f"Lab {match[1]}: {match[2].replace('_', ' ')}" if match else visible(lab)
 
@@ -100,8 +103,13 @@ def went_wrong(result: SubmissionResult) -> list[str]:
     return [f"{', '.join(names)} {words}" for words, names in stages.items()]
 
 
-def stage_words(stage: StageResult) -> list[str]:
-    """What went wrong in a stage, a few words for each exercise, without repetition."""
+def stage_words(stage: StageResult, titles: bool = True) -> list[str]:
+    """What went wrong in a stage, a few words for each exercise, without repetition.
+
+    Args:
+        stage: The stage or written answer.
+        titles: Whether recognised mistakes are named by their titles, which are for instructors.
+    """
     if stage.status in ("passed", "manual"):
         return []
     wrong = [e for e in stage.exercises if e.status != "passed"]
@@ -109,12 +117,12 @@ def stage_words(stage: StageResult) -> list[str]:
         if stage.status == "missing":
             return ["unanswered" if is_written(stage) else "not written"]
         return [one_line(stage.message, 80) or WORDS.get(stage.status, stage.status)]
-    return list(dict.fromkeys(exercise_words(exercise) for exercise in wrong))
+    return list(dict.fromkeys(exercise_words(exercise, titles) for exercise in wrong))
 
 
-def exercise_words(exercise: ExerciseResult) -> str:
-    """What went wrong in an exercise, in a few words."""
-    if exercise.mistake:
+def exercise_words(exercise: ExerciseResult, titles: bool = True) -> str:
+    """What went wrong in an exercise, in a few words; `titles` as in `stage_words`."""
+    if titles and exercise.mistake:
         return one_line(exercise.mistake, 80)
     if exercise.status == "missing":
         return "not written"

@@ -45,7 +45,7 @@ def grade(
     )
 
     def run(notebook: NotebookNode) -> tuple[dict[str, StageResult], NotebookNode]:
-        prepared, stages = short.judge(notebook)
+        prepared, stages, _ = short.judge(notebook)
         return {stage.stage: stage for stage in stages}, prepared.notebook
 
     return run
