@@ -5,9 +5,9 @@ side), `plain` (what may cross the border), `probes` (one run of a check beside 
 `compare`, `outcomes` (what the builder recorded), `checking` and `display` (what a student sees).
 """
 
-import sys
+from typing import Any
 
-from .attempts import attempt, attempt_magic, attempt_text, clear_attempts, export_attempts
+from .attempts import attempt, attempt_magic, attempt_text, clear_attempts
 from .checking import check
 from .compare import Difference, compare
 from .errors import (
@@ -18,10 +18,12 @@ from .errors import (
     PlainDataError,
     TimeLimit,
 )
+from .exporting import export_attempts
 from .plain import Plain
 from .probes import Case, Probe, probe
 from .progress import progress, whole_system
 from .resuming import resume
+from .shell import current_shell
 from .slots import TextSlot, exercise, text_exercise
 
 __all__ = [
@@ -50,6 +52,11 @@ __all__ = [
     "whole_system",
 ]
 
-_shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-if _shell is not None:
-    _shell.register_magic_function(attempt_magic, "cell", "attempt")
+
+def load_ipython_extension(shell: Any) -> None:
+    """Give a shell the cell magic `%%attempt`; for one that starts after this import."""
+    shell.register_magic_function(attempt_magic, "cell", "attempt")
+
+
+if current_shell() is not None:
+    load_ipython_extension(current_shell())

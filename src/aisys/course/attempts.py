@@ -1,22 +1,23 @@
-"""The student's side of a slot: `@attempt`, `%%attempt`, and attempts that travel to other processes."""
+"""The student's side of a slot: `@attempt`, `%%attempt`, and loading a file of attempts."""
 
-import ast
+import inspect
 import linecache
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
 from .errors import AttemptError
-from .slots import Slot, _retarget_super, find, of_stage, slots
+from .fitting import adopt, unwrapped
+from .slots import Slot, find, of_stage, slots
 
 T = TypeVar("T")
 
 ENVIRONMENT_VARIABLE = "AISYS_ATTEMPTS"
 
-_extra_members: dict[str, list[str]] = {}
+_helpers: dict[tuple[type, str], list[str]] = {}
 
 
 def attempt(stage: str) -> Callable[[T], T]:
@@ -37,12 +38,13 @@ def attempt(stage: str) -> Callable[[T], T]:
 
     def put(thing: T) -> T:
         of_stage(stage)
+        source = _source(thing, sys._getframe(1).f_code.co_filename)
         name = getattr(thing, "__name__", repr(thing))
         methods = [s for s in slots(stage) if s.kind == "method" and s.name.startswith(f"{name}.")]
         if isinstance(thing, type) and methods:
-            return _fill_methods(stage, thing, methods)  # type: ignore[return-value]
+            return _fill_methods(stage, thing, methods, source)  # type: ignore[return-value]
         slot = find(f"{stage} {name}")
-        slot.fill(thing, _source(thing))
+        slot.fill(thing, source)
         return _standing(slot)
 
     return put
@@ -64,32 +66,6 @@ def attempt_magic(line: str, cell: str) -> None:
     attempt_text(key, cell)
 
 
-def export_attempts(path: str | os.PathLike[str] = "attempts.py") -> Path:
-    """Write every attempt of this process into a Python file that another process can load.
-
-    Importing `aisys` loads the file that the environment variable `AISYS_ATTEMPTS` names. The file
-    holds the cells as they were written, with the import statements that ran before them.
-
-    Returns:
-        The file's absolute path.
-    """
-    target = Path(path).resolve()
-    filled = [slot for slot in slots() if slot.attempt is not None]
-    lines = ["from aisys.course import attempt, attempt_text"]
-    lines += _imports_so_far()
-    cells: list[str] = []
-    for slot in filled:
-        text = (
-            f"attempt_text({slot.key!r}, {slot.source!r})"
-            if slot.kind == "text"
-            else _definitions(slot.source or "", slot)
-        )
-        if text not in cells:
-            cells.append(text)
-    target.write_text("\n".join(lines) + "\n\n\n" + "\n\n\n".join(cells) + "\n", encoding="utf-8")
-    return target
-
-
 def load_attempts(path: str | os.PathLike[str]) -> None:
     """Load a file that `export_attempts` wrote; raises AttemptError where it cannot be read."""
     file = Path(path)
@@ -101,7 +77,9 @@ def load_attempts(path: str | os.PathLike[str]) -> None:
             "write it with export_attempts()."
         ) from None
     linecache.cache[str(file)] = (len(text), None, text.splitlines(True), str(file))
-    exec(compile(text, str(file), "exec"), {"__name__": "aisys_attempts"})
+    module = ModuleType("aisys_attempts")
+    sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up
+    exec(compile(text, str(file), "exec"), vars(module))
 
 
 def load_from_environment() -> None:
@@ -115,95 +93,69 @@ def clear_attempts() -> None:
     """Take every attempt of this process out again."""
     for slot in slots():
         slot.clear()
-    for class_key in list(_extra_members):
-        _drop_extra_members(class_key)
+    for owner, stage in list(_helpers):
+        _drop_helpers(owner, stage)
 
 
-def _fill_methods(stage: str, thing: type, methods: list[Slot]) -> type:
-    name = thing.__name__
-    given = [slot for slot in methods if slot.name.partition(".")[2] in vars(thing)]
+def _fill_methods(stage: str, thing: type, methods: list[Slot], source: str) -> type:
+    name, members = thing.__name__, vars(thing)
+    exercises = {slot.name.partition(".")[2]: slot for slot in methods}
+    given = {short: slot for short, slot in exercises.items() if short in members}
     if not given:
-        names = ", ".join(f"`{slot.name.partition('.')[2]}`" for slot in methods)
+        names = ", ".join(f"`{short}`" for short in exercises)
         raise AttemptError(f"`{name}` in stage {stage} has the exercises {names}; yours has none.")
-    owner: type = getattr(sys.modules[given[0].module], name)
-    _drop_extra_members(f"{stage} {name}")
-    source = _source(thing)
-    for slot in given:
-        slot.fill(vars(thing)[slot.name.partition(".")[2]], source)
-    exercises = {slot.name.partition(".")[2] for slot in methods}
-    for extra, member in vars(thing).items():
-        if extra in exercises or (extra.startswith("__") and extra.endswith("__")):
-            continue
-        if extra in vars(owner):
-            raise AttemptError(f"`{name}.{extra}` is given by the course; choose another name.")
-        _retarget_super(member, owner)
-        setattr(owner, extra, member)
-        _extra_members.setdefault(f"{stage} {name}", []).append(extra)
+    owner: type = getattr(sys.modules[methods[0].module], name)
+    helpers = [
+        short for short, member in members.items() if short not in given and _is_own(short, member)
+    ]
+    for short, slot in given.items():
+        slot.fit(unwrapped(members[short]))
+    for short in helpers:
+        if short in vars(owner) and short not in _helpers.get((owner, stage), []):
+            raise AttemptError(_taken(owner, short))
+    _drop_helpers(owner, stage)
+    for short in [*given, *helpers]:
+        adopt(members[short], thing, owner)
+    for short, slot in given.items():
+        slot.fill(unwrapped(members[short]), source)
+    for short in helpers:
+        setattr(owner, short, members[short])
+    _helpers[owner, stage] = helpers
     return owner
 
 
-def _drop_extra_members(class_key: str) -> None:
-    stage, _, name = class_key.partition(" ")
-    extras = _extra_members.pop(class_key, [])
-    owner = next(
-        (
-            getattr(sys.modules[slot.module], name)
-            for slot in slots(stage)
-            if slot.name.startswith(f"{name}.")
-        ),
-        None,
-    )
-    for extra in extras:
-        if owner is not None and extra in vars(owner):
-            delattr(owner, extra)
+def _is_own(name: str, member: Any) -> bool:
+    """Whether a member of a class was written by its author; every class has some that were not."""
+    if not (name.startswith("__") and name.endswith("__")):
+        return True
+    return isinstance(unwrapped(member), FunctionType) and not name.startswith("__annotate")
+
+
+def _taken(owner: type, name: str) -> str:
+    """Why a helper method cannot have this name."""
+    full = f"{owner.__name__}.{name}"
+    stages = [s.stage for s in slots() if s.name == full]
+    stages += [s for (other, s), names in _helpers.items() if other is owner and name in names]
+    if stages:
+        return f"`{full}` is yours in stage {stages[0]} already; choose another name."
+    return f"`{full}` is given by the course; choose another name."
+
+
+def _drop_helpers(owner: type, stage: str) -> None:
+    for name in _helpers.pop((owner, stage), []):
+        delattr(owner, name)
 
 
 def _standing(slot: Slot) -> Any:
     """What the course's module has under the exercise's name."""
-    return getattr(sys.modules[slot.module], slot.name, slot.attempt)
+    return getattr(sys.modules[slot.module], slot.name, slot.standing)
 
 
-def _source(thing: Any) -> str:
-    """The text that an attempt was written in: its whole cell, or its definition in a file."""
-    functions = [thing] if isinstance(thing, FunctionType) else list(vars(thing).values())
-    functions = [getattr(f, "__func__", f) for f in functions]
-    code = next((f.__code__ for f in functions if isinstance(f, FunctionType)), None)
-    if code is None:
-        return ""
-    return "".join(linecache.getlines(code.co_filename))
-
-
-def _definitions(source: str, slot: Slot) -> str:
-    """Of a cell, what defines the attempt: imports, functions, classes, simple constants."""
-    kept = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
-    names_loaded = slot.name.partition(".")[0]
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
-        raise AttemptError(f"{slot.key}: its cell cannot be read; run the cell again.") from None
-    body = [node for node in tree.body if isinstance(node, kept)]
-    if not any(getattr(node, "name", None) == names_loaded for node in body):
-        raise AttemptError(f"{slot.key}: its cell does not define it; run the cell again.")
-    return "\n\n".join(_with_decorators(source, node) for node in body)
-
-
-def _with_decorators(source: str, node: ast.stmt) -> str:
-    first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-    return "\n".join(source.splitlines()[first - 1 : node.end_lineno])
-
-
-def _imports_so_far() -> list[str]:
-    """The import statements of the cells that were run in this notebook, each once."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    found: list[str] = []
-    for cell in shell.user_ns.get("In", []) if shell is not None else []:
-        try:
-            tree = ast.parse(cell)
-        except SyntaxError:
-            continue
-        for node in tree.body:
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                line = ast.unparse(node)
-                if line not in found:
-                    found.append(line)
-    return found
+def _source(thing: Any, caller: str) -> str:
+    """The text that an attempt was written in: its whole cell, or its whole file."""
+    code = getattr(inspect.unwrap(thing), "__code__", None) if callable(thing) else None
+    for file in (code.co_filename if code else "", caller):
+        lines = linecache.getlines(file) if file else []
+        if lines:
+            return "".join(lines)
+    return ""

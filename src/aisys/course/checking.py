@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from .compare import Difference
 from .display import show
 from .errors import CheckFailed
-from .kitinfo import is_open
+from .kitinfo import is_open, kit
 from .outcomes import hint_for, recorded
 from .probes import Case, Outcome, Probe, judge, probes_of, run_case
-from .slots import Slot, find, of_stage
+from .slots import Slot, of_stage, slots
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class _Memory:
 def check(stage: str) -> None:
     """Run the visible cases of a stage on your code and show what passes, what does not, and why.
 
-    It shows a table and returns nothing. Visible cases earn no points: those come from hidden cases,
-    where the notebook is graded.
+    It shows a table and returns nothing. Visible cases earn no points: those come from hidden
+    cases, where the notebook is graded.
 
     Args:
         stage: The stage, such as `"1.5"`.
@@ -108,7 +108,8 @@ def _of_exercise(slot: Slot, memory: _Memory) -> ExerciseReport:
     # A placeholder, so that exercises that call each other end.
     memory.reports[slot.key] = ExerciseReport(slot, attempted=True)
     lab = int(slot.stage.partition(".")[0])
-    cases, calls = [], set()
+    cases: list[CaseReport] = []
+    calls: set[str] = set()
     for probe in probes_of(slot.key):
         for case in probe.cases:
             known = recorded(lab, probe, case)
@@ -118,6 +119,7 @@ def _of_exercise(slot: Slot, memory: _Memory) -> ExerciseReport:
             cases.append(CaseReport(probe, case, got, known.expected, difference, hint))
             if difference is not None:
                 calls.update(known.calls)
+                calls.add(got.error if got.status == "hole" else slot.key)
     blocker = _blocker(slot, calls, memory)
     done = ExerciseReport(slot, True, tuple(cases), blocker)
     memory.reports[slot.key] = done
@@ -126,14 +128,13 @@ def _of_exercise(slot: Slot, memory: _Memory) -> ExerciseReport:
 
 def _blocker(slot: Slot, calls: set[str], memory: _Memory) -> str:
     """The first of the earlier exercises that the failing cases call and that does not pass."""
-    earlier = [find(key) for key in calls if key != slot.key]
-    earlier = [other for other in earlier if other.order < slot.order and _is_exercise_here(other)]
-    for other in sorted(earlier, key=lambda other: other.order):
-        if not _of_exercise(other, memory).passed:
+    for other in slots():
+        is_earlier = other.key in calls and other.order < slot.order
+        if is_earlier and _may_be_at_fault(other) and not _of_exercise(other, memory).passed:
             return other.key
     return ""
 
 
-def _is_exercise_here(slot: Slot) -> bool:
-    """Whether the exercise is the student's to write: a lab that came open has its reference."""
-    return slot.attempt is not None or not is_open(slot.key)
+def _may_be_at_fault(slot: Slot) -> bool:
+    """Whether there is a student's code or a hole here; a reference is in order."""
+    return slot.attempt is not None or (bool(kit()) and not is_open(slot.key))

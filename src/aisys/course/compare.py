@@ -1,6 +1,6 @@
-"""Holding what an attempt returned against what the reference returned, and saying how they differ."""
+"""Holding an attempt's result against the reference's, and saying how the two differ."""
 
-import math
+import cmath
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ class Difference:
     """The first difference between two results.
 
     Attributes:
-        kind: `"type"`, `"shape"`, `"dtype"`, `"length"`, `"keys"`, `"value"`, or a verdict's own word.
+        kind: `"type"`, `"shape"`, `"dtype"`, `"length"`, `"keys"`, `"value"`, or a verdict's word.
         message: One sentence; it may quote values.
         where: The place inside the result, such as `"[0]['loss']"`, or `""`.
     """
@@ -30,15 +30,14 @@ def compare(
     """Compare two results; None where they agree within `atol + rtol * |expected|`.
 
     Shapes and kinds of dtype are compared before values, so that nothing is broadcast. NaN equals
-    NaN. A float is accepted where an integer was expected if the values agree, and the reverse; a
-    boolean is not a number.
+    NaN. Whole numbers are compared exactly. A float is accepted where an integer was expected if
+    the values agree, and the reverse; a boolean is not a number.
     """
     place = f" at {where}" if where else ""
     if isinstance(expected, dict) and isinstance(got, dict):
         if set(got) != set(expected):
-            return Difference(
-                "keys", f"keys {sorted(got)}{place}, expected {sorted(expected)}.", where
-            )
+            message = f"keys {_short(sorted(got))}{place}, expected {_short(sorted(expected))}."
+            return Difference("keys", message, where)
         pairs = [(got[key], expected[key], f"{where}[{key!r}]") for key in expected]
         return _first(pairs, rtol, atol)
     if isinstance(expected, list) and isinstance(got, list):
@@ -54,12 +53,11 @@ def compare(
     if _is_number(expected) and _is_number(got):
         if _close(got, expected, rtol, atol):
             return None
-        return Difference("value", f"{got!r}{place}, expected {expected!r}.", where)
-    if type(got) is not type(expected):
+    elif type(got) is not type(expected):
         return Difference("type", f"{_type(got)}{place}, expected {_type(expected)}.", where)
-    if got != expected:
-        return Difference("value", f"{got!r}{place}, expected {expected!r}.", where)
-    return None
+    elif got == expected:
+        return None
+    return Difference("value", f"{_short(got)}{place}, expected {_short(expected)}.", where)
 
 
 def _first(pairs: list[tuple[Any, Any, str]], rtol: float, atol: float) -> Difference | None:
@@ -80,24 +78,22 @@ def _arrays(
     if _family(got) != _family(expected):
         message = f"an array of {got.dtype}{place}, expected {expected.dtype}."
         return Difference("dtype", message, where)
-    if expected.size == 0:
-        return None
     wide = np.complex128 if expected.dtype.kind == "c" else np.float64
     with np.errstate(all="ignore"):
         left, right = got.astype(wide), expected.astype(wide)
-        error = np.abs(left - right)
-        good = (error <= atol + rtol * np.abs(right)) | (left == right)
-        good |= np.isnan(left) & np.isnan(right)
+        error, good = np.abs(left - right), got == expected
+        if {got.dtype.kind, expected.dtype.kind} & {"f", "c"}:
+            good |= (error <= atol + rtol * np.abs(right)) & np.isfinite(right)
+            good |= np.isnan(left) & np.isnan(right)
     if good.all():
         return None
     index = tuple(int(i) for i in np.argwhere(~good)[0])
-    wrong = int((~good).sum())
     finite = error[~good & np.isfinite(error)]
     largest = f", the largest by {finite.max():.3g}" if finite.size else ""
-    spot = f"{where}[{', '.join(map(str, index))}]" if index else where
+    spot = f"{where}[{', '.join(map(str, index))}]" if index else where or "the only value"
     message = (
-        f"{got[index]} at {spot or 'the only value'}, expected {expected[index]}; "
-        f"{wrong} of {expected.size} values differ{largest}."
+        f"{got[index]} at {spot}, expected {expected[index]}; "
+        f"{int((~good).sum())} of {expected.size} values differ{largest}."
     )
     return Difference("value", message, where)
 
@@ -113,16 +109,22 @@ def _is_number(value: Any) -> bool:
 def _close(got: Any, expected: Any, rtol: float, atol: float) -> bool:
     if got == expected:
         return True
-    if isinstance(got, float) and isinstance(expected, float) and math.isnan(got):
-        return math.isnan(expected)
-    try:
-        error, size = abs(got - expected), abs(expected)
-    except OverflowError:
+    if isinstance(got, int) and isinstance(expected, int):
         return False
-    return bool(error <= atol + rtol * size) and math.isfinite(size)
+    try:
+        if cmath.isnan(got) or cmath.isnan(expected):
+            return cmath.isnan(got) and cmath.isnan(expected)
+        return cmath.isfinite(expected) and abs(got - expected) <= atol + rtol * abs(expected)
+    except OverflowError:  # a whole number beyond every float
+        return False
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else text[:200] + " …"
 
 
 def _type(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of shape {list(value.shape)}"
-    return "None" if value is None else f"{type(value).__name__} {str(value)[:60]!r}"
+    return "None" if value is None else f"{type(value).__name__} {_short(value)}"

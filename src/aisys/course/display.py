@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .plain import Plain
+from .shell import current_shell
 
 if TYPE_CHECKING:
     from .checking import CaseReport, ExerciseReport
@@ -17,7 +18,8 @@ STYLE = """
 .aisys td,.aisys th{text-align:left!important;vertical-align:top;padding:.22rem .6rem .22rem 0;
 border-bottom:1px solid #8884;background:none}
 .aisys th{font-weight:600}
-.aisys code,.aisys pre{font:12.5px/1.4 ui-monospace,monospace;margin:0;white-space:pre-wrap;background:none}
+.aisys code,.aisys pre{font:12.5px/1.4 ui-monospace,monospace;margin:0;white-space:pre-wrap;
+background:none}
 .aisys .ok{color:#1a7f37}.aisys .no{color:#b42318;font-weight:600}.aisys .wait{color:#8a6100}
 .aisys .hint{border-left:3px solid #b58900;padding-left:.5rem;margin:.3rem 0}
 .aisys .why{color:#666;width:6rem}
@@ -43,16 +45,12 @@ class Page:
 
 def show_page(page: Page) -> None:
     """Display a page in a notebook, or print its plain form elsewhere."""
-    try:
-        from IPython import get_ipython
-        from IPython.display import display
-    except ImportError:
+    if current_shell() is None:
         print(page.plain)
         return
-    if get_ipython() is None:
-        print(page.plain)
-    else:
-        display(page)
+    from IPython.display import display
+
+    display(page)
 
 
 def show(stage: str, reports: list["ExerciseReport"]) -> None:
@@ -73,8 +71,11 @@ def show(stage: str, reports: list["ExerciseReport"]) -> None:
 def brief(value: Plain) -> str:
     """A value as a student wants to see it: whole if it is small, with its shape if it is not."""
     if isinstance(value, np.ndarray):
-        text = np.array2string(value, precision=5, threshold=24, edgeitems=2, suppress_small=True)
-        return f"array of shape {list(value.shape)}\n{text}" if value.size > 1 else text
+        edges = 2 if value.ndim < 3 else 1
+        text = np.array2string(
+            value, precision=5, threshold=24, edgeitems=edges, suppress_small=True
+        )
+        return text if value.size == 1 else f"array of shape {list(value.shape)}\n{text}"
     if isinstance(value, dict):
         items = [f"{key}: {brief(item)}" for key, item in value.items()]
         text = "\n".join(items) if any("\n" in item for item in items) else ", ".join(items)

@@ -10,7 +10,7 @@ class CourseError(Exception):
 
 
 class AttemptError(CourseError):
-    """An attempt does not fit its exercise: unknown stage, wrong name, wrong signature, wrong kind."""
+    """An attempt does not fit its exercise: unknown stage, wrong name, signature or kind."""
 
 
 class CheckFailed(CourseError):
@@ -29,11 +29,14 @@ class Hole(CourseError):
     """
 
     def __init__(self, key: str) -> None:
-        super().__init__(
-            f"{key} is an exercise and has no code here yet: "
-            f"write it in stage {key.split()[0]} of the notebook and run that cell."
-        )
+        super().__init__(key)
         self.key = key
+
+    def __str__(self) -> str:
+        return (
+            f"{self.key} is an exercise and has no code here yet: "
+            f"write it in stage {self.key.split()[0]} of the notebook and run that cell."
+        )
 
 
 class TimeLimit(BaseException):

@@ -15,5 +15,5 @@ def kit() -> dict[str, Any]:
 
 
 def is_open(key: str) -> bool:
-    """Whether an exercise came with its reference, because its deadline is past or it was not chosen."""
+    """Whether an exercise came with its reference: its deadline is past, or it was not chosen."""
     return key in kit().get("open", [])

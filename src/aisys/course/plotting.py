@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 from cycler import cycler
 from matplotlib.axes import Axes
 
-COLOURS = ("#000000", "#0072b2", "#d55e00", "#56b4e9", "#767676")
+COLOURS = ("#000000", "#0072b2", "#d55e00", "#56b4e9", "#404040")
 """In this order, told apart by lightness as well as by hue (after Okabe and Ito)."""
 
 HATCHES = ("", "///", "...", "xxx", "---")

@@ -7,8 +7,8 @@ probe is run on the reference elsewhere, and a verdict compares what the two ret
 import contextlib
 import io
 import linecache
+import os
 import signal
-import sys
 import sysconfig
 import threading
 import traceback
@@ -23,15 +23,16 @@ import numpy as np
 
 from .compare import Difference, compare
 from .errors import CourseError, Hole, PlainDataError, TimeLimit
-from .plain import Plain, pack, unpack
+from .plain import Plain, canonical
+from .shell import current_shell, no_display
 from .slots import find
 
 Verdict = Callable[[Plain, Plain], Difference | None]
 
 _OURS = str(Path(__file__).parents[1])
-_LIBRARIES = tuple(
-    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-)
+_FOLDERS = (_OURS, *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib")))
+_NOT_THEIRS = tuple(folder + os.sep for folder in _FOLDERS)
+_INSTALLED = {"site-packages", "dist-packages"}
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ def probe(
         known = _probes.get(name)
         if known is not None and known.function.__module__ != function.__module__:
             raise CourseError(f"The probe {name} is defined twice; give one another name.")
+        if len({(case.name, case.seed) for case in cases}) < len(cases):
+            raise CourseError(f"Two cases of the probe {name} have the same name and seed.")
         made = Probe(key, name, function, tuple(cases), verdict or judge, seconds)
         _probes[name] = made
         return made
@@ -136,23 +139,20 @@ def find_probe(name: str) -> Probe:
 def run_case(probe: Probe, case: Case) -> Outcome:
     """Run a probe on a case in this process, with whatever code its exercises have here."""
     rng = np.random.default_rng(case.seed)
-    inputs = unpack(pack(case.inputs))
+    inputs = canonical(case.inputs)
     try:
-        with time_limit(probe.seconds), np.errstate(all="ignore"), _quiet():
-            value = unpack(pack(probe.function(inputs, rng)))
+        with np.errstate(all="ignore"), _quiet(), time_limit(probe.seconds):
+            value = canonical(probe.function(inputs, rng))
     except TimeLimit:
         limit = f"{probe.seconds:g} s"
         return Outcome("timeout", message=f"no result after {limit}; look for a loop without end.")
     except Hole as hole:
-        return Outcome("hole", error=hole.key, message=str(hole))
+        return Outcome("hole", error=str(hole.key), message=_text_of(hole))
     except PlainDataError as error:
-        return Outcome("raised", error="PlainDataError", message=str(error))
-    except NotImplementedError as error:
-        text = str(error)
-        if text.endswith(NOT_WRITTEN):
-            return Outcome("hole", error=text.removesuffix(NOT_WRITTEN), message=text)
-        return _raised(error)
-    except Exception as error:
+        return Outcome("raised", error="PlainDataError", message=_text_of(error))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit among them: an attempt may call exit()
         return _raised(error)
     return Outcome("returned", value)
 
@@ -160,12 +160,25 @@ def run_case(probe: Probe, case: Case) -> Outcome:
 def judge(probe: Probe, got: Outcome, expected: Outcome) -> Difference | None:
     """Judge an outcome against the reference's; None where they agree."""
     if got.status == "returned" and expected.status == "returned":
-        return probe.verdict(got.value, expected.value)
+        return safe_verdict(probe.verdict, got.value, expected.value)
     if got.status != "returned":
         kind = "error" if got.status == "raised" else got.status
         name = f"{got.error}: " if got.status == "raised" else ""
         return Difference(kind, f"{name}{got.message}")
     return Difference("error", f"a result came back where {expected.error} was expected.")
+
+
+def safe_verdict(verdict: Verdict, got: Plain, expected: Plain) -> Difference | None:
+    """A verdict on data of any form: where it stumbles over what came back, that is a difference.
+
+    An error of the verdict's own, one that the expected value meets too, is raised.
+    """
+    try:
+        return verdict(got, expected)
+    except Exception as error:
+        verdict(expected, expected)
+        reason = f"{type(error).__name__}: {_text_of(error)}"
+        return Difference("type", f"the result has another form than expected ({reason}).")
 
 
 def same(probe: Probe, left: Outcome, right: Outcome) -> bool:
@@ -183,21 +196,26 @@ NOT_WRITTEN = " is not written yet"
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeLimit in this thread after so many seconds; without effect off the main thread."""
+    """Raise TimeLimit in this thread after so many seconds; without effect off the main thread.
+
+    It is raised again and again, for an attempt that catches everything, but never inside the
+    context managers, which have to come to their end.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise TimeLimit
+        if frame is None or frame.f_code.co_filename not in (__file__, contextlib.__file__):
+            raise TimeLimit
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    handler = signal.signal(signal.SIGALRM, stop)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds, 0.02)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, handler)
 
 
 def students_frames(error: BaseException) -> tuple[str, ...]:
@@ -205,30 +223,54 @@ def students_frames(error: BaseException) -> tuple[str, ...]:
     frames = []
     for frame in traceback.extract_tb(error.__traceback__):
         file = frame.filename
-        if file.startswith((_OURS, "<frozen", "<string", "<__array_function__", *_LIBRARIES)):
+        generated = file.startswith("<") and not file.startswith(("<ipython-input", "<timed"))
+        if generated or file.startswith(_NOT_THEIRS) or _INSTALLED & set(Path(file).parts):
             continue
         line = frame.line or linecache.getline(file, frame.lineno or 0).strip()
         frames.append(f"{_cell_name(file)}, line {frame.lineno}, in {frame.name}: {line}")
     return tuple(frames[-6:])
 
 
-def _raised(error: Exception) -> Outcome:
-    message = " ".join(str(error).split())[:500]
-    return Outcome("raised", None, type(error).__name__, message, students_frames(error))
+def _raised(error: BaseException) -> Outcome:
+    text = _text_of(error)
+    if isinstance(error, NotImplementedError) and text.endswith(NOT_WRITTEN):
+        return Outcome("hole", error=text.removesuffix(NOT_WRITTEN), message=text)
+    return Outcome("raised", None, type(error).__name__, text, students_frames(error))
+
+
+def _text_of(error: BaseException) -> str:
+    """An exception's text in one line; its class may be the attempt's own."""
+    try:
+        return " ".join(str(error).split())[:500]
+    except Exception:
+        return ""
 
 
 def _cell_name(file: str) -> str:
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    if shell is not None:
-        named = shell.compile.format_code_name(file)
-        if named:
-            return " ".join(named)
-    return Path(file).name
+    shell = current_shell()
+    named = shell.compile.format_code_name(file) if shell is not None else None
+    return " ".join(named) if named else Path(file).name
+
+
+class _Nowhere(io.TextIOBase):
+    """Takes what is printed and keeps nothing of it."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep warnings and prints of the attempt out of the check's display."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    """Keep warnings, prints and displays of the attempt out of the check's display."""
+    nowhere = _Nowhere()
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+        no_display(),
+    ):
         warnings.simplefilter("ignore")
         yield

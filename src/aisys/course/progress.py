@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 from .checking import report
 from .display import Page, show_page
+from .errors import CourseError
+from .kitinfo import is_open
 from .slots import find, load_lab, recording, slots
 
 
@@ -15,11 +17,18 @@ def progress(lab: int | None = None) -> None:
     Args:
         lab: The lab's number; by default every lab that is loaded in this kernel.
     """
-    if lab is not None:
-        load_lab(lab)
-    stages = list(
-        dict.fromkeys(s.stage for s in slots() if lab is None or s.stage.startswith(f"{lab}."))
-    )
+    labs = [lab] if lab is not None else sorted({slot.order[0] for slot in slots()})
+    for number in labs:
+        load_lab(number)
+    here = [slot for slot in slots() if slot.order[0] in labs]
+    yours = [slot for slot in here if slot.attempt is not None or not is_open(slot.key)]
+    stages = list(dict.fromkeys(slot.stage for slot in yours))
+    if not stages:
+        raise CourseError(
+            "No lab is loaded in this kernel: name one, as in progress(1)."
+            if lab is None
+            else f"Lab {lab} has no exercise of yours here."
+        )
     rich, plain = [], []
     for stage in stages:
         entries = report(stage)
@@ -49,11 +58,17 @@ def whole_system(title: str) -> Iterator[dict[str, bool]]:
         A dict that fills while the block runs: exercise key to whether an attempt ran.
     """
     with recording() as calls:
-        yield calls
+        try:
+            yield calls
+        finally:
+            _show_whose(title, calls)
+
+
+def _show_whose(title: str, calls: dict[str, bool]) -> None:
     keys = sorted(calls, key=lambda key: find(key).order)
     yours = [key for key in keys if calls[key]]
     ours = [key for key in keys if not calls[key]]
-    lines = [f"{title} ran on"]
+    lines = [f"{title[:1].upper()}{title[1:]} ran on"]
     if yours:
         lines.append(f"  your code: {', '.join(yours)}")
     if ours:

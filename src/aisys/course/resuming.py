@@ -1,14 +1,15 @@
 """`resume`: after a kernel restart, put the attempts of the saved notebook back."""
 
 import os
-import sys
+import re
 from pathlib import Path
 
 from .errors import CourseError
+from .shell import current_shell
 
 
 def resume(notebook: str | os.PathLike[str] | None = None) -> None:
-    """Run the import cell and every attempt cell of the saved notebook, and no experiment.
+    """Run the import cell, provided code and every attempt of the saved notebook, no experiment.
 
     Args:
         notebook: The notebook's file; by default the one that this kernel belongs to.
@@ -16,7 +17,7 @@ def resume(notebook: str | os.PathLike[str] | None = None) -> None:
     Raises:
         CourseError: There is no kernel here, or the notebook cannot be found or read.
     """
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    shell = current_shell()
     if shell is None:
         raise CourseError("resume() runs the cells of a notebook: call it in a notebook's kernel.")
     import nbformat  # heavy, and needed only here
@@ -26,13 +27,16 @@ def resume(notebook: str | os.PathLike[str] | None = None) -> None:
         cells = nbformat.read(path, as_version=4).cells
     except Exception as error:
         raise CourseError(f"{path} cannot be read as a notebook: {error}") from None
-    ran, failed = [], []
+    ran: list[str] = []
+    failed: list[str] = []
     for cell in cells:
         role = cell.metadata.get("aisys", {}).get("role", "")
-        if cell.cell_type != "code" or not (role == "imports" or is_attempt(cell.source)):
+        is_provided = role in ("imports", "code")
+        is_written = role not in ("experiment", "check") and is_attempt(cell.source)
+        if cell.cell_type != "code" or not (is_provided or is_written):
             continue
         result = shell.run_cell(cell.source, store_history=True)
-        if role != "imports":
+        if is_written or not result.success:
             name = cell.metadata.get("aisys", {}).get("exercise", cell.id)
             (ran if result.success else failed).append(name)
     print(f"{path.name}: {len(ran)} attempt cells are back in place.")
@@ -42,10 +46,7 @@ def resume(notebook: str | os.PathLike[str] | None = None) -> None:
 
 def is_attempt(source: str) -> bool:
     """Whether a cell holds an attempt."""
-    lines = source.splitlines()
-    return source.lstrip().startswith("%%attempt") or any(
-        line.startswith("@attempt(") for line in lines
-    )
+    return re.search(r"\A\s*%%attempt\b|^@([\w.]+\.)?attempt\(", source, re.MULTILINE) is not None
 
 
 def _own_notebook(namespace: dict[str, object]) -> Path:

@@ -10,12 +10,15 @@ import importlib
 import importlib.resources
 import importlib.util
 import inspect
+import itertools
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FunctionType
 from typing import Any, TypeVar
 
 from .errors import AttemptError, CourseError, Hole
+from .fitting import adopt, kind_of, misfit, unwrapped
 from .kitinfo import is_open, kit
 
 T = TypeVar("T")
@@ -36,8 +39,11 @@ LABS = {
 BEGIN_SOLUTION, END_SOLUTION = "BEGIN SOLUTION", "END SOLUTION"
 BEGIN_START, END_START = "BEGIN START", "END START"
 
+_STAGE = re.compile("[0-9]+[.][0-9]+")
+
 _slots: dict[str, "Slot"] = {}
 _recorded: list[dict[str, bool]] = []
+_turns = itertools.count(1)
 
 
 class Slot:
@@ -50,17 +56,22 @@ class Slot:
         kind: `"function"`, `"method"`, `"class"` or `"text"`.
         points: What the exercise is worth.
         module: The module that holds the reference.
+        standing: The function or class that stands in that module for good.
         attempt: The student's object, or None.
         source: The text of the attempt, or None.
+        turn: When it was last filled; a number that no other filling in this process has.
     """
 
     def __init__(self, stage: str, name: str, kind: str, points: float, module: str) -> None:
         self.key = f"{stage} {name}"
         self.stage, self.name, self.kind = stage, name, kind
         self.points, self.module = points, module
+        self.standing: Any = None
         self.attempt: Any = None
         self.source: str | None = None
-        self.runs = 0
+        self.turn = 0
+        if not _STAGE.fullmatch(stage):
+            raise CourseError(f'{name}: a stage is written like "1.5"; this is {stage!r}.')
         known = _slots.get(self.key)
         if known is not None and known.module != module:
             raise CourseError(f"{self.key} is defined twice: in {known.module} and in {module}.")
@@ -74,16 +85,15 @@ class Slot:
 
     def fill(self, attempt: Any, source: str) -> None:
         """Put the student's attempt in place; raises AttemptError where it does not fit."""
-        self._fit(attempt)
-        self._install(attempt)
-        self.attempt, self.source = attempt, source
-        self.runs += 1
+        self.fit(attempt)
+        self.attempt, self.source, self.turn = attempt, source, next(_turns)
+        self._install()
 
     def clear(self) -> None:
         """Take the attempt out again, so that the reference (in a kit, the hole) is in place."""
         if self.attempt is not None:
-            self._install(None)
-        self.attempt = self.source = None
+            self.attempt = self.source = None
+            self._install()
 
     def record(self) -> None:
         """Note, for every recording that is under way, that this exercise was called."""
@@ -93,11 +103,12 @@ class Slot:
     def watch(self, on: bool) -> None:
         """Switch the noting of calls on or off."""
 
-    def _fit(self, attempt: Any) -> None:
+    def fit(self, attempt: Any) -> None:
+        """Raise AttemptError where an attempt does not fit."""
         raise NotImplementedError
 
-    def _install(self, attempt: Any) -> None:
-        raise NotImplementedError
+    def _install(self) -> None:
+        """Put the attempt in place, or the reference where there is none."""
 
 
 class FunctionSlot(Slot):
@@ -107,43 +118,31 @@ class FunctionSlot(Slot):
         name = function.__qualname__.rpartition("<locals>.")[2]
         kind = "method" if "." in name else "function"
         super().__init__(stage, name, kind, points, function.__module__)
-        self.reference = function
-        self.parameters = list(inspect.signature(function).parameters)
-        self.current = function
+        self.reference = self.current = function
 
-    def call(self) -> Callable[..., Any]:
-        """The function that stands in the module for good and calls whatever is in place."""
-
-        @functools.wraps(self.reference)
+        @functools.wraps(function)
         def slot(*args: Any, **kwargs: Any) -> Any:
             return self.current(*args, **kwargs)
 
-        slot.__aisys_slot__ = self  # type: ignore[attr-defined]
-        return slot
+        self.standing = slot
 
     def watch(self, on: bool) -> None:
         """Switch the noting of calls on or off."""
         target = self.attempt if self.attempt is not None else self.reference
         self.current = _noting(self, target) if on else target
 
-    def _fit(self, attempt: Any) -> None:
+    def fit(self, attempt: Any) -> None:
+        """Raise AttemptError unless it is a function that takes what the reference takes."""
         if not callable(attempt) or isinstance(attempt, type):
-            raise AttemptError(f"{self.key} is a function; yours is {_kind(attempt)}.")
-        parameters = list(inspect.signature(attempt).parameters)
-        if parameters != self.parameters:
-            short = self.name.rpartition(".")[2]
-            raise AttemptError(
-                f"`{short}` takes ({', '.join(self.parameters)}); "
-                f"yours takes ({', '.join(parameters)})."
-            )
+            raise AttemptError(f"{self.key} is a function; yours is {kind_of(attempt)}.")
+        if attempt is self.standing:
+            raise AttemptError(f"{self.key}: this is the course's own; write yours with `def`.")
+        sentence = misfit(self.name.rpartition(".")[2], self.reference, attempt)
+        if sentence:
+            raise AttemptError(sentence)
 
-    def _install(self, attempt: Any) -> None:
-        if self.kind == "method" and attempt is not None:
-            owner = getattr(importlib.import_module(self.module), self.name.split(".")[0], None)
-            _retarget_super(attempt, owner)
-        self.current = attempt if attempt is not None else self.reference
-        if _recorded:
-            self.current = _noting(self, self.current)
+    def _install(self) -> None:
+        self.watch(bool(_recorded))
 
 
 class ClassSlot(Slot):
@@ -156,27 +155,26 @@ class ClassSlot(Slot):
             raise CourseError(f"{stage} {cls.__name__}: a class exercise cannot have __slots__.")
         name = cls.__qualname__.rpartition("<locals>.")[2]
         super().__init__(stage, name, "class", points, cls.__module__)
-        self.cls = cls
+        self.cls = self.standing = cls
         self.reference = self._members(cls)
 
     def watch(self, on: bool) -> None:
         """Switch the noting of calls on or off, for every function of the class."""
-        members = self._members(self.attempt) if self.attempt is not None else self.reference
-        for name, member in members.items():
-            if on and isinstance(member, FunctionType):
-                type.__setattr__(self.cls, name, _noting(self, member))
-            elif on and isinstance(member, staticmethod):
-                noting = staticmethod(_noting(self, member.__func__))
-                type.__setattr__(self.cls, name, noting)
+        for name, member in self._in_place().items():
+            if isinstance(member, FunctionType):
+                noting: Any = _noting(self, member)
+            elif isinstance(member, (staticmethod, classmethod)):
+                noting = type(member)(_noting(self, member.__func__))
             else:
-                type.__setattr__(self.cls, name, member)
+                continue
+            type.__setattr__(self.cls, name, noting if on else member)
 
-    def _members(self, cls: type) -> dict[str, Any]:
-        return {name: value for name, value in vars(cls).items() if name not in self._KEPT}
-
-    def _fit(self, attempt: Any) -> None:
+    def fit(self, attempt: Any) -> None:
+        """Raise AttemptError unless it is a class with the same bases, its methods alike."""
         if not isinstance(attempt, type):
-            raise AttemptError(f"{self.key} is a class; yours is {_kind(attempt)}.")
+            raise AttemptError(f"{self.key} is a class; yours is {kind_of(attempt)}.")
+        if attempt is self.cls:
+            raise AttemptError(f"{self.key}: this is the course's own; write yours with `class`.")
         if "__slots__" in vars(attempt):
             raise AttemptError(f"{self.key}: leave __slots__ out, they cannot be filled in place.")
         if attempt.__bases__ != self.cls.__bases__:
@@ -184,28 +182,27 @@ class ClassSlot(Slot):
             yours = ", ".join(base.__name__ for base in attempt.__bases__)
             raise AttemptError(f"`{self.name}` inherits from {bases}; yours inherits from {yours}.")
         for name, member in self.reference.items():
-            inner = getattr(member, "__func__", member)
-            theirs = vars(attempt).get(name)
-            theirs = getattr(theirs, "__func__", theirs)
-            if not isinstance(inner, FunctionType) or not isinstance(theirs, FunctionType):
-                continue
-            expected = list(inspect.signature(inner).parameters)
-            got = list(inspect.signature(theirs).parameters)
-            if got != expected:
-                raise AttemptError(
-                    f"`{self.name}.{name}` takes ({', '.join(expected)}); "
-                    f"yours takes ({', '.join(got)})."
-                )
+            ours, theirs = unwrapped(member), unwrapped(vars(attempt).get(name))
+            if isinstance(ours, FunctionType) and isinstance(theirs, FunctionType):
+                sentence = misfit(f"{self.name}.{name}", ours, theirs)
+                if sentence:
+                    raise AttemptError(sentence)
 
-    def _install(self, attempt: Any) -> None:
+    def _install(self) -> None:
         for name in self._members(self.cls):
             type.__delattr__(self.cls, name)
-        members = self.reference if attempt is None else self._members(attempt)
-        for name, member in members.items():
-            _retarget_super(member, self.cls)
+        for name, member in self._in_place().items():
+            if self.attempt is not None:
+                adopt(member, self.attempt, self.cls)
             type.__setattr__(self.cls, name, member)
         if _recorded:
-            self.record()
+            self.watch(True)
+
+    def _in_place(self) -> dict[str, Any]:
+        return self.reference if self.attempt is None else self._members(self.attempt)
+
+    def _members(self, cls: type) -> dict[str, Any]:
+        return {name: value for name, value in vars(cls).items() if name not in self._KEPT}
 
 
 class TextSlot(Slot):
@@ -242,16 +239,14 @@ class TextSlot(Slot):
             raise Hole(self.key)
         return solved(self.marked)
 
-    def _fit(self, attempt: Any) -> None:
+    def fit(self, attempt: Any) -> None:
+        """Raise AttemptError unless it is a text with something in it."""
         if not isinstance(attempt, str):
-            raise AttemptError(f"{self.key} is a text; yours is {_kind(attempt)}.")
+            raise AttemptError(f"{self.key} is a text; yours is {kind_of(attempt)}.")
         if not attempt.strip():
             raise AttemptError(
                 f"{self.key}: the cell is empty; write the text below its first line."
             )
-
-    def _install(self, attempt: Any) -> None:
-        pass
 
 
 def exercise(stage: str, *, points: float) -> Callable[[T], T]:
@@ -266,12 +261,15 @@ def exercise(stage: str, *, points: float) -> Callable[[T], T]:
     """
 
     def mark(reference: T) -> T:
+        slot: ClassSlot | FunctionSlot
         if isinstance(reference, type):
-            ClassSlot(stage, reference, points)
-            return reference
-        if not isinstance(reference, FunctionType):
+            slot = ClassSlot(stage, reference, points)
+        elif isinstance(reference, FunctionType):
+            slot = FunctionSlot(stage, reference, points)
+        else:
             raise CourseError(f"exercise({stage!r}) marks functions, methods and classes only.")
-        return FunctionSlot(stage, reference, points).call()  # type: ignore[return-value]
+        slot.watch(bool(_recorded))  # a module may be imported while calls are being recorded
+        return slot.standing
 
     return mark
 
@@ -293,7 +291,7 @@ def text_exercise(stage: str, name: str, file: str, *, points: float, language: 
 
 
 def slots(stage: str | None = None) -> list[Slot]:
-    """Every exercise that is known in this process, or those of one stage, in the course's order."""
+    """Every exercise known in this process, or those of one stage, in the course's order."""
     chosen = [slot for slot in _slots.values() if stage is None or slot.stage == stage]
     return sorted(chosen, key=lambda slot: slot.order)
 
@@ -309,29 +307,27 @@ def find(key: str) -> Slot:
 
 
 def of_stage(stage: str) -> list[Slot]:
-    """The exercises of a stage; its lab is imported first. Raises AttemptError where there is none."""
-    number = stage.partition(".")[0]
-    if not stage.replace(".", "", 1).isdigit() or "." not in stage:
+    """The exercises of a stage; its lab is imported first. Raises AttemptError if there is none."""
+    if not isinstance(stage, str) or not _STAGE.fullmatch(stage):
         raise AttemptError(f'A stage is written like "1.5"; this is {stage!r}.')
+    number = stage.partition(".")[0]
     load_lab(int(number))
     if not slots(stage):
-        known = sorted(
-            {slot.stage for slot in slots()}, key=lambda s: tuple(map(int, s.split(".")))
-        )
-        of_lab = [s for s in known if s.startswith(number + ".")]
+        known = list(dict.fromkeys(slot.stage for slot in slots()))
+        of_lab = [other for other in known if other.startswith(f"{number}.")]
+        labs = sorted({*filter(_is_installed, LABS), *(slot.order[0] for slot in slots())})
         raise AttemptError(
             f"There is no stage {stage}; the stages of lab {number} are {', '.join(of_lab)}."
             if of_lab
-            else f"There is no lab {number} here; the stages that exist are {', '.join(known)}."
+            else f"There is no lab {number} here; the labs are {', '.join(map(str, labs))}."
         )
     return slots(stage)
 
 
 def load_lab(number: int) -> None:
     """Import a lab's checks, and with them its exercises, where this installation has the lab."""
-    package = LABS.get(number)
-    if package and importlib.util.find_spec(f"aisys.{package}") is not None:
-        importlib.import_module(f"aisys.{package}.checks")
+    if _is_installed(number):
+        importlib.import_module(f"aisys.{LABS[number]}.checks")
 
 
 @contextmanager
@@ -351,28 +347,17 @@ def recording() -> Iterator[dict[str, bool]]:
 
 def solved(marked: str) -> str:
     """A marked text with its solution in place: markers and the start text are taken out."""
-    return _select(marked, keep_solution=True)
-
-
-def started(marked: str, stub: str) -> str:
-    """A marked text as the student begins: the start text, or `stub` in place of the solution."""
-    has_start = BEGIN_START in marked
-    return _select(marked, keep_solution=False, stub=None if has_start else stub)
-
-
-def _select(marked: str, keep_solution: bool, stub: str | None = None) -> str:
-    lines, region = [], ""
+    lines, skipping = [], False
     for line in marked.splitlines():
-        if BEGIN_SOLUTION in line or BEGIN_START in line:
-            region = "solution" if BEGIN_SOLUTION in line else "start"
-            if region == "solution" and not keep_solution and stub is not None:
-                indent = line[: len(line) - len(line.lstrip())]
-                lines += [indent + part for part in stub.splitlines()]
-        elif END_SOLUTION in line or END_START in line:
-            region = ""
-        elif region == "" or (region == "solution") == keep_solution:
+        if BEGIN_START in line or END_START in line:
+            skipping = BEGIN_START in line
+        elif not skipping and BEGIN_SOLUTION not in line and END_SOLUTION not in line:
             lines.append(line)
     return "\n".join(lines) + "\n"
+
+
+def _is_installed(lab: int) -> bool:
+    return lab in LABS and importlib.util.find_spec(f"aisys.{LABS[lab]}") is not None
 
 
 def _noting(slot: Slot, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -382,18 +367,3 @@ def _noting(slot: Slot, function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, **kwargs)
 
     return noting
-
-
-def _retarget_super(member: Any, cls: type | None) -> None:
-    """Make zero-argument `super()` of a function written in another class body mean `cls`."""
-    for function in (member, getattr(member, "__func__", None), getattr(member, "fget", None)):
-        if isinstance(function, FunctionType) and "__class__" in function.__code__.co_freevars:
-            index = function.__code__.co_freevars.index("__class__")
-            assert function.__closure__ is not None
-            function.__closure__[index].cell_contents = cls
-
-
-def _kind(thing: Any) -> str:
-    if isinstance(thing, type):
-        return "a class"
-    return "a function" if callable(thing) else f"a value of type {type(thing).__name__}"
