@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 from .results import SubmissionResult
 from .scores import table
@@ -67,7 +68,7 @@ def print_stages(result: SubmissionResult) -> None:
         shown.add_column(column, overflow="fold")
     for stage in result.stages:
         points = f"{stage.points:g} / {stage.max_points:g}"
-        shown.add_row(stage.stage, stage.title, points, stage.status, stage.message)
+        shown.add_row(stage.stage, Text(stage.title), points, stage.status, Text(stage.message))
     console.print(shown)
     for flag in result.flags:
         console.print(flag, markup=False)
