@@ -12,6 +12,7 @@ from .answers import AnswerKey, answer_key, record_visible, sources_digest
 from .build import build_lab
 from .cache import Cache, code_digest, digest, folder_digest
 from .catalogue import load_catalogue
+from .choice import ALL, Choice, catalogue_of, chosen, left_out_keys
 from .holes import write_tree
 from .isolation import Server
 from .judge import judge_notebook, unjudged
@@ -96,6 +97,7 @@ def set_up(
     folder: Path,
     limits: Limits | None = None,
     kept: Cache | None = None,
+    choice: Choice = ALL,
 ) -> Bench:
     """Make a lab's bench.
 
@@ -105,10 +107,13 @@ def set_up(
         folder: Where the kit's `aisys` is written.
         limits: What a submission may use.
         kept: Where answer keys of earlier runs are kept.
+        choice: What the course takes of the lab; results have the points of the text.
     """
-    lab, catalogue = read_lab(name), load_catalogue(name)
-    source, original = build_lab(name)
-    record_visible(lab, catalogue)
-    kit = write_tree(folder / name, [name])
+    whole, catalogue = read_lab(name), load_catalogue(name)
+    source, original = build_lab(name, choice)
+    record_visible(whole, catalogue)
+    kit = write_tree(folder / name, [name], left_out_keys(whole, choice))
+    lab = chosen(whole, choice)
+    catalogue = catalogue_of(lab, catalogue)
     key = answer_key(lab, catalogue, secret, kept)
     return Bench(lab, source, original, key, KernelSpec(kit.resolve(), limits or Limits()))

@@ -15,6 +15,7 @@ import aisys
 from aisys.course.slots import slots
 
 from .catalogue import Catalogue, load_catalogue
+from .choice import ALL, Choice, chosen, weighted
 from .clear import ClearSolutions
 from .sources import cell_source, import_lines, stub_of
 from .text import LABS_FOLDER, REPOSITORY, Cell, LabText, keys_of, lab_names, read_lab
@@ -55,9 +56,9 @@ def student_notebook(source: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def build_lab(name: str) -> tuple[NotebookNode, NotebookNode]:
-    """The source notebook and the student's notebook of a lab."""
-    lab = read_lab(name)
+def build_lab(name: str, choice: Choice = ALL) -> tuple[NotebookNode, NotebookNode]:
+    """The source notebook and the student's notebook of a lab, or of what a course takes of it."""
+    lab = weighted(chosen(read_lab(name), choice), choice)
     source = source_notebook(lab, load_catalogue(name))
     return source, student_notebook(source)
 

@@ -34,6 +34,9 @@ class Choice:
         return self.weights.get(stage, 1.0)
 
 
+ALL = Choice()
+
+
 def chosen(lab: LabText, choice: Choice) -> LabText:
     """The lab's text with the chosen stages only, points as they are written.
 
@@ -97,7 +100,9 @@ def _given(cell: Cell) -> list[Cell]:
     return [cell]
 
 
-def _refuse(lab: LabText, named: Mapping[str, float] | tuple[str, ...], known: list[str], verb: str) -> None:
+def _refuse(
+    lab: LabText, named: Mapping[str, float] | tuple[str, ...], known: list[str], verb: str
+) -> None:
     for name in named:
         if name not in known:
             raise TextError(

@@ -79,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     demo = command("demo", _demo, "grade a sample class made from the catalogue")
     demo.add_argument("--out", type=Path, default=Path("build/demo"))
 
+    doctor = command("doctor", _doctor, "say what this machine can do for grading")
+    doctor.add_argument("--course", help="the course's folder (default: the one this is in)")
+
+    submit = command("submit", _submit, "look at a saved notebook and write a receipt for it")
+    submit.add_argument("notebook", metavar="NOTEBOOK.ipynb")
+
     lab = command("lab", _lab, "open a lab, check your copy of it, or run its reference")
     lab.add_argument("number", type=_positive, metavar="N")
     lab.add_argument("--check", action="store_true", help="run your attempts without a browser")
@@ -176,6 +182,22 @@ def _demo(options: argparse.Namespace) -> int:
     print_table(results)
     print(f"{options.out / 'report.html'}  {options.out / 'scores.csv'}")
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from .doctor import examine
+
+    signs = {"ok": "✓", "note": "–", "fault": "✗"}
+    findings = examine(options.course)
+    for finding in findings:
+        print(f"{signs[finding.state]} {finding.what:12} {finding.words}")
+    return 1 if any(finding.state == "fault" for finding in findings) else 0
+
+
+def _submit(options: argparse.Namespace) -> int:
+    from aisys.course.submitting import main as submit
+
+    return submit([options.notebook])
 
 
 def _lab(options: argparse.Namespace) -> int:

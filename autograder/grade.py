@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,20 @@ import nbformat
 from .bench import Bench, set_up
 from .build import write_notebook
 from .cache import Cache, digest
-from .course import write_nbgrader_config
+from .course import load_course, write_nbgrader_config
 from .feedback import write_feedback
-from .gradebook import save_lab, save_results
+from .gradebook import read_entries, save_lab, save_results
 from .isolation import method, server_for
 from .kernel import Limits
+from .lateness import closed
+from .policies import Policies
 from .report import write_report
 from .results import StageResult, SubmissionResult, from_json, to_json
 from .scores import write_scores
+from .settle import settle
 from .submission import SubmissionError, read_submission
 from .text import lab_names
+from .versions import handed_in
 
 STATE = ".autograder"
 """The folder, in a course or in OUT, of what makes a grading go on where it stopped."""
@@ -43,6 +48,7 @@ class Submission:
     student: str
     lab: str
     path: Path
+    version: str = ""
 
 
 def find_submissions(submitted: Path, labs: Sequence[str] = ()) -> list[Submission]:
@@ -102,6 +108,10 @@ def grade_class(
         One result a submission, sorted by student and lab.
     """
     found = find_submissions(submitted, labs)
+    policies = Policies()
+    if course is not None:
+        about = load_course(course)
+        policies, found = about.policies, handed_in(about, submitted, found)
     out.mkdir(parents=True, exist_ok=True)
     kept = Cache((course or out) / STATE / "results")
     secret = secret or throwaway_secret(out)
@@ -110,15 +120,22 @@ def grade_class(
         kits = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aisys-kits-")))
         benches: dict[str, Bench] = {}
         for name in dict.fromkeys(entry.lab for entry in found):
-            bench = set_up(name, secret, kits, limits, kept)
+            bench = set_up(name, secret, kits, limits, kept, policies.of(name).choice)
             server = stack.enter_context(server_for(bench.spec.kit, how))
             benches[name] = bench.started_by(server)
         known = Cache(None) if fresh else kept
         graded = _side_by_side(found, benches, known, kept, jobs, progress)
         graded = [_retried(one, benches, kept) for one in graded]
-    graded.sort(key=lambda one: (one.result.student, one.result.lab))
-    _write(out, course, graded, benches)
-    return [one.result for one in graded]
+    graded = _settled(graded, policies, course or out)
+    return _write(out, course, graded, benches, policies)
+
+
+def _settled(graded: list["Graded"], policies: Policies, folder: Path) -> list["Graded"]:
+    """What counts after the course's policies: one submission for each student and lab."""
+    of = {(one.entry.student, one.entry.lab, one.entry.version): one for one in graded}
+    counting = settle(policies, [one.result for one in graded], read_entries(folder))
+    counting.sort(key=lambda result: (result.student, result.lab))
+    return [replace(of[r.student, r.lab, r.version], result=r) for r in counting]
 
 
 def throwaway_secret(out: Path) -> str:
@@ -188,14 +205,23 @@ def grade_one(
     """
     started = time.monotonic()
     known, kept = known or Cache(None), kept or Cache(None)
-    place = digest("submission", entry.student, entry.lab)
+    # Only among several versions that are graded is each remembered by itself.
+    several = entry.version if "-" in entry.version else ""
+    place = digest("submission", entry.student, entry.lab, several)
 
     def result(
         status: str, message: str, stages: list[StageResult], **more: Any
     ) -> SubmissionResult:
         seconds = round(time.monotonic() - started, 3)
         return SubmissionResult(
-            entry.student, entry.lab, status, message, tuple(stages), seconds=seconds, **more
+            entry.student,
+            entry.lab,
+            status,
+            message,
+            tuple(stages),
+            seconds=seconds,
+            version=entry.version,
+            **more,
         )
 
     try:
@@ -208,7 +234,8 @@ def grade_one(
     earlier = known.get(place) or {}
     if earlier.get("name") == name:
         with contextlib.suppress(TypeError, KeyError):
-            return Graded(entry, from_json(earlier["result"]), name, unchanged=True)
+            result_before = replace(from_json(earlier["result"]), version=entry.version)
+            return Graded(entry, result_before, name, unchanged=True)
     try:
         prepared, stages, used = bench.judge(submitted, earlier.get("known"), confirm)
     except Exception as error:
@@ -222,27 +249,44 @@ def grade_one(
     return Graded(entry, done, name)
 
 
-def _write(out: Path, course: Path | None, graded: list[Graded], benches: dict[str, Bench]) -> None:
+def _write(
+    out: Path,
+    course: Path | None,
+    graded: list[Graded],
+    benches: dict[str, Bench],
+    policies: Policies,
+) -> list[SubmissionResult]:
     """Write everything that comes of a class's grading; what other gradings wrote stays.
 
     What is written already for the same result is not written again.
+
+    Returns:
+        The results as they stand in the gradebook, with the points that were given by hand.
     """
-    results = [one.result for one in graded]
-    write_scores(out / "scores.csv", results)
     for name, bench in benches.items():
-        save_lab(course or out, name, bench.original)
+        save_lab(course or out, name, bench.original, policies.of(name).deadline)
+    results = save_results(course or out, [one.result for one in graded], policies)
+    write_scores(out / "scores.csv", results)
+    open_labs = {name: not closed(policies.of(name), datetime.now(UTC)) for name in benches}
+    graded = [
+        replace(
+            one,
+            result=result,
+            name=one.name and digest(one.name, _content(result), open_labs[result.lab]),
+        )
+        for one, result in zip(graded, results, strict=True)
+    ]
     record = out / STATE / "written.json"
     written = _read_record(record)
     fresh = [one for one in graded if not one.name or written.get(_place(one)) != one.name]
-    ids = {name: _graded_ids(bench) for name, bench in benches.items()}
-    save_results(course or out, [one.result for one in fresh], ids)
     for one in fresh:
-        path = out / "autograded" / one.entry.student / one.entry.lab / f"{one.entry.lab}.ipynb"
+        autograded = (course or out) / "autograded"
+        path = autograded / one.entry.student / one.entry.lab / f"{one.entry.lab}.ipynb"
         if one.result.notebook is not None:
             write_notebook(path, nbformat.from_dict(one.result.notebook))
         else:
             path.unlink(missing_ok=True)
-        write_feedback(out / "feedback", one.result)
+        write_feedback(out / "feedback", one.result, not open_labs[one.entry.lab])
         written[_place(one)] = one.name
     if course is None:
         # So that stock nbgrader and formgrader work on the folder as on a course.
@@ -251,7 +295,14 @@ def _write(out: Path, course: Path | None, graded: list[Graded], benches: dict[s
             write_notebook(out / "release" / name / f"{name}.ipynb", bench.original)
         write_nbgrader_config(out)
     write_report(out / "report.html", results, "Grading report")
+    record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(written), encoding="utf-8")
+    return results
+
+
+def _content(result: SubmissionResult) -> str:
+    """What is written of a result, its notebook apart."""
+    return json.dumps(to_json(replace(result, notebook=None, seconds=0.0)))
 
 
 def _place(one: Graded) -> str:
@@ -265,11 +316,3 @@ def _read_record(path: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
-
-
-def _graded_ids(bench: Bench) -> list[str]:
-    return [
-        cell.id
-        for cell in bench.original.cells
-        if cell.metadata["aisys"]["role"] in ("check", "answer")
-    ]

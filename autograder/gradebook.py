@@ -1,62 +1,317 @@
-"""nbgrader's gradebook: what grading found, written through nbgrader's own API.
+"""nbgrader's gradebook, written through nbgrader's own API.
 
-A manual grade is never touched: only `auto_score` and `needs_manual_grade` are written.
+A submission is one transaction, and only one process writes at a time: a gradebook that something
+else has locked is waited for. A manual grade is never touched. What stands in the gradebook already
+is not written again.
 """
 
+import hashlib
+import json
 import warnings
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from nbconvert.exporters.exporter import ResourcesDict
 from nbformat import NotebookNode
-from nbgrader.api import Gradebook
+from nbgrader.api import Gradebook, InvalidEntry, SubmittedAssignment
 from nbgrader.preprocessors import SaveCells
-from sqlalchemy.exc import SAWarning
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DatabaseError, SAWarning
 
-from .results import SubmissionResult
-from .text import answer_id
+from .grades import CellGrade, Entries, Entry, cell_of, entries
+from .lateness import due, moment_of
+from .policies import LabPolicy, Policies
+from .results import StageResult, SubmissionResult
+from .settle import penalty_of, with_hand_grades, with_lateness
 
-
-def database_url(folder: Path) -> str:
-    """The address of a folder's gradebook."""
-    return f"sqlite:///{folder.resolve() / 'gradebook.db'}"
-
-
-def save_lab(folder: Path, name: str, original: NotebookNode) -> None:
-    """Enter a lab and its cells, as `nbgrader generate_assignment` does."""
-    url = database_url(folder)
-    with Gradebook(url) as gradebook:
-        gradebook.update_or_create_assignment(name)
-    about = {"notebook": name, "assignment": name, "db_url": url}
-    SaveCells().preprocess(original, ResourcesDict(nbgrader=about))
+WAIT_SECONDS = 60
+"""So long a locked gradebook is waited for."""
+_TEXTS = Path(".autograder") / "answers.json"
 
 
-def save_results(folder: Path, results: list[SubmissionResult], ids: dict[str, list[str]]) -> None:
-    """Enter the scores of submissions, one transaction each.
+class GradebookError(Exception):
+    """The gradebook cannot be read or written; the message says why and what to do."""
+
+
+def gradebook_path(folder: Path) -> Path:
+    """Where a folder's gradebook is."""
+    return folder.resolve() / "gradebook.db"
+
+
+def database_url(folder: Path, wait: float = WAIT_SECONDS) -> str:
+    """The address of a folder's gradebook, for whoever waits `wait` seconds where it is locked."""
+    path, query = str(gradebook_path(folder)), {"timeout": str(wait)}
+    return URL.create("sqlite", database=path, query=query).render_as_string()
+
+
+@contextmanager
+def opened(folder: Path, wait: float = WAIT_SECONDS) -> Iterator[Gradebook]:
+    """A folder's gradebook, made where there is none; raises GradebookError where it cannot be."""
+    with _explained(folder, wait), warnings.catch_warnings():
+        # nbgrader's own queries make SQLAlchemy 2 warn of objects that it adds a moment later.
+        warnings.simplefilter("ignore", SAWarning)
+        with Gradebook(database_url(folder, wait)) as gradebook:
+            yield gradebook
+
+
+@contextmanager
+def transaction(gradebook: Gradebook) -> Iterator[None]:
+    """Everything that is done in the block, or nothing of it, and nobody else writes meanwhile.
+
+    nbgrader's methods commit by themselves; in the block their commits are held back.
+    """
+    with gradebook.engine.connect() as connection:
+        raw: Any = connection.connection.dbapi_connection
+        usual, raw.isolation_level = raw.isolation_level, None
+        gradebook.db.remove()
+        try:
+            # The lock comes first: one that is asked for later may be refused at once.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            gradebook.db.configure(bind=connection, join_transaction_mode="rollback_only")
+            yield
+            gradebook.db.flush()
+            connection.commit()
+        finally:
+            gradebook.db.remove()
+            gradebook.db.configure(bind=gradebook.engine)
+            connection.rollback()
+            raw.isolation_level = usual
+
+
+def read_entries(folder: Path, wait: float = WAIT_SECONDS) -> Entries:
+    """Everything in a folder's gradebook; nothing where there is none yet."""
+    if not gradebook_path(folder).exists():
+        return {}
+    with opened(folder, wait) as gradebook:
+        return entries(gradebook)
+
+
+def save_lab(
+    folder: Path, name: str, original: NotebookNode, deadline: datetime | None = None
+) -> None:
+    """Enter a lab and its cells, as `nbgrader generate_assignment` does.
+
+    Manual grades of a cell that is worth something else from now on are marked for another look.
+    """
+    with opened(folder) as gradebook:
+        about = {"duedate": _naive(deadline)} if deadline else {}
+        gradebook.update_or_create_assignment(name, **about)
+        before = _worth(gradebook, name)
+    where = {"notebook": name, "assignment": name, "db_url": database_url(folder)}
+    with _explained(folder, WAIT_SECONDS):
+        try:
+            SaveCells().preprocess(original, ResourcesDict(nbgrader=where))
+        except RuntimeError:
+            raise GradebookError(
+                f"{gradebook_path(folder)} has submissions of {name} with other cells: stages are "
+                "chosen before the first submission is graded. Waive a stage instead, or move the "
+                "gradebook away to begin a new one."
+            ) from None
+    with opened(folder) as gradebook:
+        after = _worth(gradebook, name)
+        changed = {cell for cell, worth in before.items() if after.get(cell) != worth}
+        for entry in entries(gradebook).values() if changed else ():
+            given = {cell for cell, grade in entry.cells.items() if grade.manual is not None}
+            if entry.lab == name and given & changed:
+                with transaction(gradebook):
+                    for cell in given & changed:
+                        grade = gradebook.find_grade(cell, name, name, entry.student)
+                        grade.needs_manual_grade = True
+
+
+def save_results(
+    folder: Path,
+    results: Iterable[SubmissionResult],
+    policies: Policies | None = None,
+    wait: float = WAIT_SECONDS,
+) -> list[SubmissionResult]:
+    """Enter what was judged and settled, one transaction a submission.
 
     Args:
         folder: The folder that holds the gradebook.
-        results: What grading found.
-        ids: For each lab, the ids of its graded cells in the order of a result's stages.
+        results: One result for each student and lab, policies applied.
+        policies: The course's, for deadlines and lateness.
+        wait: How many seconds a locked gradebook is waited for.
+
+    Returns:
+        The results as they stand in the gradebook: points by hand and lateness included.
+
+    Raises:
+        GradebookError: The gradebook cannot be written; earlier submissions are in it.
     """
-    with Gradebook(database_url(folder)) as gradebook, warnings.catch_warnings():
-        # nbgrader's own queries make SQLAlchemy 2 warn of objects that it adds a moment later.
-        warnings.simplefilter("ignore", SAWarning)
+    results = list(results)
+    policies = policies or Policies()
+    texts = _Texts(folder / _TEXTS)
+    final = []
+    with opened(folder, wait) as gradebook:
+        known = entries(gradebook)
+        times: dict[str, dict[str, datetime | None]] = defaultdict(dict)
+        for entry in known.values():
+            times[entry.student][entry.lab] = entry.submitted
         for result in results:
-            gradebook.update_or_create_student(result.student)
-            gradebook.update_or_create_submission(result.lab, result.student)
-            for stage in result.stages:
-                cell = _cell_of(stage.stage, ids[result.lab])
-                grade = gradebook.find_grade(cell, result.lab, result.lab, result.student)
-                by_hand = stage.status == "manual"
-                if stage.status == "ungraded":
-                    grade.needs_manual_grade = True
-                    continue
-                grade.auto_score = None if by_hand else stage.points
-                grade.needs_manual_grade = by_hand or grade.manual_score is not None
-            gradebook.db.commit()
+            times[result.student][result.lab] = moment_of(result.version)
+        for result in results:
+            old = known.get((result.student, result.lab))
+            by_hand = with_hand_grades(result, old)
+            counted = with_lateness(policies, by_hand, times[result.student])
+            wanted = _wanted(result, counted, old, texts, policies.of(result.lab))
+            if _differs(wanted, old):
+                with transaction(gradebook):
+                    _enter(gradebook, wanted)
+            texts.keep(result)
+            final.append(counted)
+    texts.write()
+    return final
 
 
-def _cell_of(stage: str, ids: list[str]) -> str:
-    """The graded cell of a stage or of a written answer."""
-    check = f"{stage.replace('.', '_')}-check"
-    return check if check in ids else answer_id(stage)
+def save_lateness(folder: Path, policies: Policies, students: Collection[str]) -> None:
+    """Enter what lateness costs some students, after points of theirs have changed."""
+    with opened(folder) as gradebook:
+        known = entries(gradebook)
+        for entry in [entry for entry in known.values() if entry.student in students]:
+            taken = penalty_of(policies, entry, known)
+            if taken != entry.penalty:
+                with transaction(gradebook):
+                    notebook = gradebook.find_submission_notebook_by_id(entry.id)
+                    notebook.late_submission_penalty = taken or None
+
+
+def _wanted(
+    result: SubmissionResult,
+    counted: SubmissionResult,
+    old: Entry | None,
+    texts: "_Texts",
+    policy: LabPolicy,
+) -> Entry:
+    """What is to stand in the gradebook for a result."""
+    submitted = moment_of(result.version) or (old.submitted if old else None)
+    extension = _extension(policy, result.student)
+    wanted = Entry(result.student, result.lab, "", submitted, counted.penalty, extension)
+    for stage in result.stages:
+        cell = cell_of(stage.stage)
+        earlier = old.cells.get(cell) if old is not None else None
+        wanted.cells[cell] = _grade(stage, earlier, texts.same(result, cell))
+    return wanted
+
+
+def _grade(stage: StageResult, old: CellGrade | None, same_text: bool) -> CellGrade:
+    """The grade of a stage; one given by hand stays settled as long as it is about the same."""
+    manual = old.manual if old else None
+    extra = old.extra if old else 0.0
+    if stage.status == "ungraded":
+        return CellGrade(old.auto if old else None, manual, extra, stage.max_points, True)
+    auto = None if stage.status == "manual" else stage.points
+    if manual is None:
+        waiting = auto is None
+    else:
+        same = same_text if auto is None else old is not None and old.auto == auto
+        waiting = not same or (old is not None and old.waiting)
+    return CellGrade(auto, manual, extra, stage.max_points, waiting)
+
+
+def _differs(wanted: Entry, old: Entry | None) -> bool:
+    if old is None:
+        return True
+    about = [(e.submitted, e.penalty, e.extension) for e in (wanted, old)]
+    return about[0] != about[1] or any(
+        cell not in old.cells
+        or (grade.auto, grade.waiting) != (old.cells[cell].auto, old.cells[cell].waiting)
+        for cell, grade in wanted.cells.items()
+    )
+
+
+def _enter(gradebook: Gradebook, wanted: Entry) -> None:
+    gradebook.update_or_create_student(wanted.student)
+    submission: SubmittedAssignment = gradebook.update_or_create_submission(
+        wanted.lab,
+        wanted.student,
+        timestamp=_naive(wanted.submitted),
+        extension=wanted.extension,
+    )
+    for notebook in submission.notebooks:
+        notebook.late_submission_penalty = wanted.penalty or None
+        for grade in notebook.grades:
+            new = wanted.cells.get(grade.cell.name)
+            if new is not None:
+                grade.auto_score, grade.needs_manual_grade = new.auto, new.waiting
+
+
+def _extension(policy: LabPolicy, student: str) -> timedelta | None:
+    until = due(policy, student)
+    if until is None or policy.deadline is None or until == policy.deadline:
+        return None
+    return until - policy.deadline
+
+
+def _worth(gradebook: Gradebook, lab: str) -> dict[str, float]:
+    notebooks = gradebook.find_assignment(lab).notebooks
+    return {cell.name: cell.max_score for notebook in notebooks for cell in notebook.grade_cells}
+
+
+def _naive(moment: datetime | None) -> datetime | None:
+    """A time as nbgrader keeps it: UTC, without saying so."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment else None
+
+
+class _Texts:
+    """Hashes of the written answers that were graded last, to see whether one has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            read = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            read = {}
+        self._before: dict[str, str] = read if isinstance(read, dict) else {}
+        self._now = dict(self._before)
+
+    def same(self, result: SubmissionResult, cell: str) -> bool:
+        """Whether an answer reads as it did when it was entered last."""
+        name = f"{result.student}/{result.lab}/{cell}"
+        return name in self._before and self._before[name] == self._hashes(result).get(name)
+
+    def keep(self, result: SubmissionResult) -> None:
+        """Remember the answers of a result."""
+        self._now |= self._hashes(result)
+
+    def write(self) -> None:
+        """Write what is remembered, in one step."""
+        if self._now == self._before:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._path.with_suffix(".part")
+        fresh.write_text(json.dumps(self._now), encoding="utf-8")
+        fresh.replace(self._path)
+
+    def _hashes(self, result: SubmissionResult) -> dict[str, str]:
+        written = {cell_of(stage.stage) for stage in result.stages if not stage.exercises}
+        cells = (result.notebook or {}).get("cells", [])
+        return {
+            f"{result.student}/{result.lab}/{cell['id']}": hashlib.sha256(
+                "".join(cell["source"]).encode()
+            ).hexdigest()[:16]
+            for cell in cells
+            if cell.get("id") in written
+        }
+
+
+@contextmanager
+def _explained(folder: Path, wait: float) -> Iterator[None]:
+    """Turns what SQLite says into a sentence for the instructor."""
+    path = gradebook_path(folder)
+    try:
+        yield
+    except (DatabaseError, InvalidEntry) as error:
+        reason = str(getattr(error, "orig", None) or error)
+        if "locked" in reason:
+            raise GradebookError(
+                f"{path} was locked by another program for {wait:g} seconds: wait until it is done "
+                "or end it, and run the command again. Submissions entered before are in it."
+            ) from None
+        if isinstance(error, InvalidEntry):
+            raise
+        raise GradebookError(f"{path} cannot be used: {reason}.") from None

@@ -57,7 +57,7 @@ def judge_notebook(
         results[name] = _charged_once(result, list(results.values()), passing, key)
     for step in prepared.steps:
         if step.action == "judge":
-            step.cell.outputs = [_score_output(results[step.id])]
+            step.cell.outputs = [score_output(results[step.id])]
     prepared.flags.extend(run.flags)
     return [results[step.id] for step in prepared.steps if step.id in results]
 
@@ -248,7 +248,7 @@ def _title(lab: LabText, stage: str) -> str:
     return next((entry.title for entry in lab.stages if entry.stage == stage), stage)
 
 
-def _score_output(result: StageResult) -> NotebookNode:
+def score_output(result: StageResult) -> NotebookNode:
     """The output that nbgrader reads as the score, with a table for people beside it."""
     rows = "".join(
         f"<tr><td><code>{html.escape(e.key)}</code></td><td>{e.points:g} / {e.max_points:g}</td>"

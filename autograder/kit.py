@@ -7,13 +7,14 @@ import sys
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from .answers import record_visible
 from .build import build_lab, to_text
 from .catalogue import load_catalogue
+from .choice import ALL, Choice, chosen, left_out_keys, weighted
 from .holes import write_tree
 from .text import LABS_FOLDER, REPOSITORY, LabText, lab_number, read_lab
 
@@ -25,7 +26,12 @@ class KitError(Exception):
     """A kit cannot be made; the message says why."""
 
 
-def build_kit(out: Path, labs: list[str], open_keys: Collection[str] = frozenset()) -> Path:
+def build_kit(
+    out: Path,
+    labs: list[str],
+    open_keys: Collection[str] = frozenset(),
+    choices: Mapping[str, Choice] | None = None,
+) -> Path:
     """Make a kit: notebooks, wheel, requirements, and a page on what to do with them.
 
     The same sources give the same bytes.
@@ -34,6 +40,7 @@ def build_kit(out: Path, labs: list[str], open_keys: Collection[str] = frozenset
         out: The zip file to write.
         labs: The labs of the kit, by name.
         open_keys: Exercises that come with their references, such as `"1.5 gradients"`.
+        choices: What a course takes of each lab; by default everything.
 
     Returns:
         The zip file.
@@ -43,13 +50,17 @@ def build_kit(out: Path, labs: list[str], open_keys: Collection[str] = frozenset
         SourceError: A hole cannot be made.
     """
     names = sorted(set(labs), key=lab_number)
-    texts = [read_lab(name) for name in names]
-    for text in texts:
+    choice_of = {name: (choices or {}).get(name, ALL) for name in names}
+    whole = [read_lab(name) for name in names]
+    texts = [weighted(chosen(text, choice_of[text.name]), choice_of[text.name]) for text in whole]
+    left_out = [left_out_keys(text, choice_of[text.name]) for text in whole]
+    open_keys = frozenset(open_keys).union(*left_out)
+    for text in whole:
         record_visible(text, load_catalogue(text.name))
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     files: dict[str, bytes] = {}
     for name in names:
-        files |= _lab_files(name)
+        files |= _lab_files(name, choice_of[name])
     with tempfile.TemporaryDirectory(prefix="aisys-wheel-") as folder:
         wheel = build_wheel(Path(folder), names, open_keys, project)
         files[wheel.name] = wheel.read_bytes()
@@ -112,6 +123,8 @@ def _pyproject(project: dict[str, Any], version: str) -> str:
             'build-backend = "setuptools.build_meta"',
             "[project]",
             *(f"{key} = {json.dumps(value)}" for key, value in table.items()),
+            "[project.scripts]",
+            'autograder = "aisys.course.submitting:student_main"',
             "[tool.setuptools.packages.find]",
             'include = ["aisys*"]',
             "namespaces = false",
@@ -127,9 +140,9 @@ def _requirements(project: dict[str, Any], wheel: str) -> str:
     return "\n".join([*lines, *project["dependencies"], f"./{wheel}"]) + "\n"
 
 
-def _lab_files(name: str) -> dict[str, bytes]:
+def _lab_files(name: str, choice: Choice) -> dict[str, bytes]:
     """A lab's notebook, and what lies beside its text: figures and recorded runs."""
-    files = {f"labs/{name}/{name}.ipynb": to_text(build_lab(name)[1]).encode()}
+    files = {f"labs/{name}/{name}.ipynb": to_text(build_lab(name, choice)[1]).encode()}
     folder = LABS_FOLDER / name
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)

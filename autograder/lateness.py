@@ -41,7 +41,7 @@ def closed(policy: LabPolicy, now: datetime) -> bool:
 
 
 def days_late(policy: LabPolicy, student: str, submitted: datetime | None) -> int:
-    """The started days between the student's deadline and the submission; 0 where one is unknown."""
+    """The started days after the student's own deadline; 0 where a time is unknown."""
     deadline = due(policy, student)
     if deadline is None or submitted is None or submitted <= deadline:
         return 0

@@ -2,12 +2,14 @@
 
 import atexit
 import functools
+import json
 import secrets
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from nbconvert.exporters.exporter import ResourcesDict
 from nbformat import NotebookNode
 from nbgrader import preprocessors
@@ -16,7 +18,11 @@ from traitlets import Unicode
 from .bench import Bench, set_up
 from .clear import ClearSolutions
 from .course import COURSE_FILE, load_course
+from .gradebook import save_lateness
 from .isolation import method, server_for
+from .policies import Policies
+from .results import SubmissionResult
+from .settle import adjust
 
 
 class Judge(preprocessors.Execute):
@@ -32,16 +38,35 @@ class Judge(preprocessors.Execute):
         prepared, stages, _ = bench.judge(nb)
         for flag in prepared.flags:
             self.log.warning("%s", flag)
-        for stage in stages:
+        about, executed = resources["nbgrader"], json.loads(nbformat.writes(prepared.notebook))
+        result = SubmissionResult(
+            about["student"], about["assignment"], "graded", "", tuple(stages), notebook=executed
+        )
+        result = adjust(_policies(self.course).of(result.lab), result)
+        for stage in result.stages:
             self.log.info("%s: %s of %s", stage.stage, stage.points, stage.max_points)
-        return prepared.notebook, resources
+        return nbformat.reads(json.dumps(result.notebook), as_version=4), resources
+
+
+class LatePenalties(preprocessors.NbGraderPreprocessor):
+    """Enters what lateness costs by the course's policies, in place of `AssignLatePenalties`."""
+
+    course = Unicode("", help="The course's folder.").tag(config=True)
+
+    def preprocess(
+        self, nb: NotebookNode, resources: ResourcesDict
+    ) -> tuple[NotebookNode, ResourcesDict]:
+        """Look at the student's submissions; called after a notebook's scores are saved."""
+        student = resources["nbgrader"]["student"]
+        save_lateness(Path(self.course), _policies(self.course), {student})
+        return nb, resources
 
 
 def configure(c: Any, config_file: str) -> None:
     """Set up nbgrader's configuration object for the course whose config file this is."""
     folder = Path(config_file).resolve().parent
     c.CourseDirectory.root = str(folder)
-    c.Judge.course = str(folder)
+    c.Judge.course = c.LatePenalties.course = str(folder)
     c.GenerateAssignment.preprocessors = [
         preprocessors.IncludeHeaderFooter,
         preprocessors.LockCells,
@@ -59,7 +84,7 @@ def configure(c: Any, config_file: str) -> None:
         Judge,
         preprocessors.LimitOutput,
         preprocessors.SaveAutoGrades,
-        preprocessors.AssignLatePenalties,
+        LatePenalties,
         preprocessors.CheckCellMetadata,
     ]
 
@@ -68,10 +93,17 @@ def configure(c: Any, config_file: str) -> None:
 def _bench(folder: str, lab: str) -> Bench:
     """The bench of a lab, made once a process; the kit's folder goes with the process."""
     scratch = _kept.enter_context(tempfile.TemporaryDirectory(prefix="aisys-kits-"))
-    has_course = (Path(folder) / COURSE_FILE).exists()
-    secret = load_course(Path(folder)).secret if has_course else secrets.token_hex(32)
-    bench = set_up(lab, secret, Path(scratch))
+    secret = load_course(Path(folder)).secret if _has_course(folder) else secrets.token_hex(32)
+    bench = set_up(lab, secret, Path(scratch), choice=_policies(folder).of(lab).choice)
     return bench.started_by(_kept.enter_context(server_for(bench.spec.kit, method())))
+
+
+def _has_course(folder: str) -> bool:
+    return (Path(folder) / COURSE_FILE).exists()
+
+
+def _policies(folder: str) -> Policies:
+    return load_course(Path(folder)).policies if _has_course(folder) else Policies()
 
 
 _kept = ExitStack()

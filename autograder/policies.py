@@ -206,15 +206,17 @@ def _extensions(
     where = f"{where}.extensions"
     if not isinstance(table, dict):
         raise PolicyError(f"{where} gives a student a date or days, such as {{ ada = 3 }}.")
-    if table and deadline is None:
-        raise PolicyError(f"{where} extends a deadline, and the lab has none.")
+    if deadline is None:
+        if table:
+            raise PolicyError(f"{where} extends a deadline, and the lab has none.")
+        return {}
     until: dict[str, datetime] = {}
     for student, value in table.items():
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            until[student] = deadline + timedelta(days=value)  # type: ignore[operator]
+            until[student] = deadline + timedelta(days=value)
         else:
             until[student] = _moment(value, f"{where}.{student}", zone, " or a number of days")
-        if until[student] <= deadline:  # type: ignore[operator]
+        if until[student] <= deadline:
             raise PolicyError(f"{where}.{student} is not after the deadline.")
     return until
 

@@ -25,7 +25,7 @@ MOST_HTML = 100_000
 PAGE_TEXT = 2_000_000
 PAGE_COLOURED = 200_000
 PAGE_IMAGES = 16_000_000
-PAGE_HTML = 600_000
+PAGE_HTML = 300_000
 
 TAGS = set(
     "a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption "
@@ -207,6 +207,8 @@ def _code(source: str, budget: _Budget) -> Markup:
     budget.coloured -= len(text)
     if source.startswith("%%") or budget.coloured < 0:
         return Markup.escape(text)
+    # The lexer takes quadratic time over lines of blanks.
+    text = "\n".join(line.rstrip() for line in text.split("\n"))
     lexer = PythonLexer(stripnl=False, ensurenl=False)
     return Markup(highlight(text, lexer, HtmlFormatter(nowrap=True)))
 

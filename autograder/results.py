@@ -81,6 +81,8 @@ class SubmissionResult:
         flags: What was noticed and not charged, such as restored cells.
         seconds: Wall time of the run.
         notebook: The executed notebook with its judged cells, in nbformat's JSON form, or None.
+        version: When it was submitted and, among several, which it is: `20261014T215900Z-1a2b3c4d`.
+        penalty: The points that its lateness takes off.
     """
 
     student: str
@@ -91,11 +93,13 @@ class SubmissionResult:
     flags: tuple[str, ...] = ()
     seconds: float = 0.0
     notebook: dict[str, Any] | None = None
+    version: str = ""
+    penalty: float = 0.0
 
     @property
     def points(self) -> float:
         """The points earned so far; written answers count once they are graded by hand."""
-        return round(sum(stage.points for stage in self.stages), 2)
+        return round(sum(stage.points for stage in self.stages) - self.penalty, 2)
 
     @property
     def max_points(self) -> float:

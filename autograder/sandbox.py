@@ -116,7 +116,8 @@ def enter(walls: Walls, tell: Callable[[int], None]) -> None:
         SandboxError: A step is refused, in the process that then goes on outside of any sandbox.
     """
     uid, gid = os.getuid(), os.getgid()
-    mapper = _start_mapper(uid, gid)
+    user = INSIDE if _maps_others(uid) else uid
+    mapper = _start_mapper(uid, gid, user)
     _call("unshare", _libc.unshare(NEWUSER | NEWNS | NEWUTS | NEWIPC | NEWPID | NEWNET))
     mapper()
     child = os.fork()
@@ -125,10 +126,10 @@ def enter(walls: Walls, tell: Callable[[int], None]) -> None:
         _wait_for(child)
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     os.setsid()
-    _new_root(walls)
+    _new_root(walls, user)
     _loopback_up()
     _limit(walls)
-    _give_up_privileges(uid)
+    _give_up_privileges(user)
 
 
 def refusal() -> str:
@@ -157,14 +158,14 @@ def _wait_for(child: int) -> None:
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def _start_mapper(uid: int, gid: int) -> Callable[[], None]:
+def _start_mapper(uid: int, gid: int, user: int) -> Callable[[], None]:
     """Prepare the user mapping of a process that is about to unshare.
 
     Root's submissions get an unprivileged user outside; that mapping must be written by a process
     outside of the new namespace. Anybody else can map only themselves.
     """
     me = os.getpid()
-    if uid != 0:
+    if user == uid:
 
         def map_self() -> None:
             Path("/proc/self/setgroups").write_text("deny")
@@ -195,7 +196,17 @@ def _start_mapper(uid: int, gid: int) -> Callable[[], None]:
     return ask_helper
 
 
-def _new_root(walls: Walls) -> None:
+def _maps_others(uid: int) -> bool:
+    """Whether this is a root that can give submissions another user outside.
+
+    Root of a container may be mapped to a single user; then it can map only itself, as anybody.
+    """
+    lines = Path("/proc/self/uid_map").read_text().splitlines()
+    ranges = [tuple(map(int, line.split())) for line in lines]
+    return uid == 0 and any(start <= OUTSIDE < start + count for start, _, count in ranges)
+
+
+def _new_root(walls: Walls, user: int) -> None:
     """Build a root from read-only pieces in a small file system in memory, and move into it."""
     _mount(None, "/", None, MS_REC | MS_PRIVATE)
     root = _mount_point(walls)
@@ -206,7 +217,7 @@ def _new_root(walls: Walls) -> None:
     for name in DEVICES:
         Path(f"{root}/dev/{name}").touch()
         _mount(f"/dev/{name}", f"{root}/dev/{name}", None, MS_BIND)
-    own = _owner()
+    own = f"uid={user},gid={user}"
     for place in (BOX, "/dev/shm", "/tmp"):
         os.makedirs(f"{root}{place}", exist_ok=True)
         options = f"size={walls.scratch_bytes},mode=700,{own}"
@@ -214,7 +225,7 @@ def _new_root(walls: Walls) -> None:
     pieces = [*map(Path, SYSTEM), *walls.readable]
     for piece in sorted({path for path in pieces if path.exists()}, key=lambda p: len(p.parts)):
         _show(piece, root)
-    _etc(root)
+    _etc(root, user)
     os.chdir(root)
     _call("pivot_root", _libc.syscall(SYS_PIVOT_ROOT, b".", b"."))
     _call("umount", _libc.umount2(b".", MNT_DETACH))
@@ -244,11 +255,11 @@ def _show(piece: Path, root: str) -> None:
     _mount(None, target, None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | locked)
 
 
-def _etc(root: str) -> None:
+def _etc(root: str, user: int) -> None:
     """The few files of /etc that programs need, and a user without a name of this host."""
     os.makedirs(f"{root}/etc")
-    Path(f"{root}/etc/passwd").write_text(f"student:x:{_inside()}:{_inside()}::{BOX}:/bin/sh\n")
-    Path(f"{root}/etc/group").write_text(f"student:x:{_inside()}:\n")
+    Path(f"{root}/etc/passwd").write_text(f"student:x:{user}:{user}::{BOX}:/bin/sh\n")
+    Path(f"{root}/etc/group").write_text(f"student:x:{user}:\n")
     Path(f"{root}/etc/hosts").write_text("127.0.0.1 localhost\n")
     for name in ETC:
         source, target = Path("/etc") / name, Path(f"{root}/etc/{name}")
@@ -277,14 +288,14 @@ def _limit(walls: Walls) -> None:
         resource.setrlimit(what, (most, most))
 
 
-def _give_up_privileges(uid: int) -> None:
+def _give_up_privileges(user: int) -> None:
     """Become the unprivileged user for good: no capability, none to regain, fewer system calls."""
     for capability in range(41):
         _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
-    if uid == 0:
+    if user != os.getuid():
         os.setgroups([])
-        os.setresgid(INSIDE, INSIDE, INSIDE)
-        os.setresuid(INSIDE, INSIDE, INSIDE)
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
     header, none = struct.pack("II", 0x20080522, 0), bytes(24)
     _call("capset", _libc.capset(ctypes.c_char_p(header), ctypes.c_char_p(none)))
     _call("no_new_privs", _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
@@ -310,14 +321,6 @@ def _forbid_calls() -> None:
     with contextlib.suppress(OSError):
         calls.add_rule(pyseccomp.ERRNO(38), "clone3")
     calls.load()
-
-
-def _owner() -> str:
-    return f"uid={_inside()},gid={_inside()}"
-
-
-def _inside() -> int:
-    return INSIDE if os.getuid() == 0 else os.getuid()
 
 
 def _mount(

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class LabText:
-    """A lab: its name, number, title, stages and cells."""
+    """A lab: its name, number, title, stages and cells, and factors of the stages' points."""
 
     name: str
     number: int
@@ -60,6 +60,7 @@ class LabText:
     stages: tuple[Stage, ...]
     cells: tuple[Cell, ...]
     metadata: dict[str, Any]
+    weights: dict[str, float] = field(default_factory=dict)
 
     def keys(self, stage: str | None = None) -> list[str]:
         """The keys of the exercises that the text asks for, in its order."""
@@ -69,7 +70,7 @@ class LabText:
     def points(self, stage: str) -> float:
         """What a stage is worth: the sum over its exercises."""
         worth = {slot.key: slot.points for slot in slots(stage)}
-        return sum(worth[key] for key in self.keys(stage))
+        return self.weights.get(stage, 1.0) * sum(worth[key] for key in self.keys(stage))
 
 
 def lab_names() -> list[str]:

@@ -100,7 +100,8 @@ def went_wrong(result: SubmissionResult) -> list[str]:
     for stage in result.stages:
         for words in stage_words(stage):
             stages.setdefault(words, []).append(stage.stage)
-    return [f"{', '.join(names)} {words}" for words, names in stages.items()]
+    late = [f"late: {number(result.penalty)} points off"] if result.penalty else []
+    return [*late, *(f"{', '.join(names)} {words}" for words, names in stages.items())]
 
 
 def stage_words(stage: StageResult, titles: bool = True) -> list[str]:

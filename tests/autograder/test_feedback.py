@@ -150,6 +150,12 @@ def test_flags_are_said_to_cost_nothing() -> None:
     assert "The locked cell 1_3-check had been edited; it was restored." in text
 
 
+def test_lateness_is_said_where_it_costs_points() -> None:
+    text = text_of(replace(partial(), penalty=0.5, flags=("Submitted 2 days late.",)))
+    assert "3.17 of 12 points" in text and "0.5 points are taken off for lateness." in text
+    assert "Only the lateness costs points." in text and "None of this" not in text
+
+
 def test_points_and_what_is_still_to_be_graded_are_said() -> None:
     assert "3.67 of 12 points, 2 of them still to be graded by hand" in text_of(partial())
     assert "3.5 of 12 points" in text_of(hung())

@@ -62,6 +62,11 @@ def test_every_student_has_a_row_with_points_words_and_what_went_wrong() -> None
     assert "not graded 0" in rows["barbara"]
 
 
+def test_a_late_submission_says_what_it_lost() -> None:
+    row = rows_of(report_page([replace(perfect(), penalty=1.5)], "Report"))["ada"]
+    assert row.endswith("8.5 late: 1.5 points off")
+
+
 def test_the_links_lead_to_the_feedback_pages(tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", sample_class(), "Report")
     written = {write_feedback(tmp_path / "feedback", result) for result in sample_class()}
@@ -97,7 +102,7 @@ def test_failures_without_a_known_mistake_are_listed_apart() -> None:
 
 def test_flags_are_grouped_with_the_students_who_have_them() -> None:
     page = report_page([replace(partial(), student=f"s{i:02d}") for i in range(14)], "Report")
-    text = " ".join(Elements(page.split("Noticed, and not charged")[1]).text.split())
+    text = " ".join(Elements(page.split("What was noticed")[1]).text.split())
     assert "14 The locked cell 1_3-check had been edited; it was restored. s00, s01," in text
     assert "s11 and 2 more" in text
 

@@ -185,7 +185,7 @@ def parents(events):
     Mistake(
         "1.1 operator_table",
         "every child of the same name taken for the same call",
-        hint="Only an only child is the same call. An operator that calls itself among other things "
+        hint="Only an only child is the same call. An operator that calls itself among others "
         "makes two calls.",
         replace={" and len(children[parent]) == 1": ""},
     ),
@@ -212,7 +212,8 @@ def parents(events):
     Mistake(
         "1.1 operator_table",
         "no row for memory outside",
-        hint="Memory can be allocated or freed while no operator runs. These events have a row, too.",
+        hint="Memory can be allocated or freed while no operator runs. "
+        "These events have a row, too.",
         replace={"    if outside:": "    if False:"},
     ),
     Mistake(
@@ -225,15 +226,9 @@ def parents(events):
     Mistake(
         "1.1 slow_step",
         "the largest ratio to the usual time",
-        hint="Three times a very short time is still a short time. What counts is the seconds lost.",
+        hint="Three times a very short time is still a short time. "
+        "What counts is the seconds lost.",
         replace={"each.seconds - each.usual_seconds": "each.seconds / each.usual_seconds"},
-    ),
-    Mistake(
-        "1.1 slow_step",
-        "the first step kept",
-        hint="The first step warms up and is slow in every phase. Leave it out, also of the usual "
-        "time.",
-        replace={"of_phase.pop(first, None)": "pass"},
     ),
     Mistake(
         "1.1 slow_step",
@@ -242,6 +237,13 @@ def parents(events):
         replace={
             "first = min(step for of_phase in seconds.values() for step in of_phase)": "first = 0"
         },
+    ),
+    Mistake(
+        "1.1 slow_step",
+        "the first step kept",
+        hint="The first step warms up and is slow in every phase. Leave it out, also of the usual "
+        "time.",
+        replace={"of_phase.pop(first, None)": "pass"},
     ),
     Mistake(
         "1.1 slow_step",
@@ -365,9 +367,9 @@ call. Total time is counted again on every level, so totals of nested operators 
 up. Self times can be: they are disjoint and together they are the traced time. Where to optimise \
 is told by self time; total time tells which part of the program it belongs to.
 
-The self time of `forward`, `backward` and `update`, and of the `autograd::engine` rows, is time in \
-no operator: Python, the dispatch of calls, the optimizer's loop, the walk through the graph, and \
-the profiler's own work. It is a fixed amount for each call, whatever the batch. With one image \
-there is as much of it but 64 times less arithmetic, so its share is much larger.
+The self time of `forward`, `backward` and `update`, and of the `autograd::engine` rows, is time \
+in no operator: Python, the dispatch of calls, the optimizer's loop, the walk through the graph, \
+and the profiler's own work. It is a fixed amount for each call, whatever the batch. With one \
+image there is as much of it but 64 times less arithmetic, so its share is much larger.
 """
 }

@@ -244,9 +244,7 @@ def prefetch(source, size):
         "1.2 prefetch",
         "an error comes before the items that were made before it",
         hint="The items that were ready when the source failed still come out first.",
-        replace={
-            "                if not ready:\n": "                if error is not None or not ready:\n"
-        },
+        replace={"if not ready:": "if error is not None or not ready:"},
     ),
     Mistake(
         "1.2 prefetch",

@@ -87,14 +87,14 @@ def _columns(
     rows: list[list[Stop]] = [[] for _ in range(max(layers.values()) + 1)]
     above: dict[Stop, list[Stop]] = {}
     below: dict[Stop, list[Stop]] = {}
-    for node, layer in layers.items():
-        rows[layer].append((node, layer))
     for chain in chains.values():
-        for stop in chain[1:-1]:
-            rows[stop[1]].append(stop)
         for upper, lower in zip(chain[:-1], chain[1:], strict=True):
             above.setdefault(lower, []).append(upper)
             below.setdefault(upper, []).append(lower)
+    # First come, first placed: the inputs of a node from left to right.
+    stops = [stop for chain in chains.values() for stop in chain]
+    for stop in dict.fromkeys([*stops, *layers.items()]):
+        rows[stop[1]].append(stop)
     columns = {stop: float(i) for row in rows for i, stop in enumerate(row)}
     for sweep in range(SWEEPS):
         downwards = sweep % 2 == 0

@@ -1,6 +1,5 @@
 """What the experiments need beside the exercises: a clock, PyTorch, a deep network."""
 
-import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 
@@ -16,21 +15,19 @@ from aisys.course.plotting import figure
 from aisys.data import one_hot
 
 
-def median_seconds(function: Callable[[], object], repeats: int = 5) -> float:
-    """The median time of a call, after one call that is not counted.
+def best_seconds(function: Callable[[], object], repeats: int) -> float:
+    """The shortest time of several calls: what the others took longer, the machine did meanwhile.
 
     Args:
         function: What to time.
-        repeats: How often it is called; once, and without a first call, for 1.
+        repeats: How often it is called.
     """
-    if repeats > 1:
-        function()
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         function()
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return min(seconds)
 
 
 def torch_conv2d(

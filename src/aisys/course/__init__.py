@@ -1,8 +1,9 @@
 """The small mechanism that exercises and checks are made of.
 
-Read in this order: `slots` (an exercise is a slot that an attempt fills), `attempts` (the student's
-side), `plain` (what may cross the border), `probes` (one run of a check beside an attempt),
-`compare`, `outcomes` (what the builder recorded), `checking` and `display` (what a student sees).
+Read in this order: `slots` (an exercise is a slot that an attempt fills; `fitting` says what fits),
+`attempts` (the student's side), `exporting` (attempts that travel), `plain` (what may cross the
+border), `probes` (one run of a check beside an attempt), `compare`, `outcomes` (what the builder
+recorded), `checking` and `display` (what a student sees).
 """
 
 from typing import Any

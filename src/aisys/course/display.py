@@ -1,6 +1,7 @@
 """How checks look: an HTML table in a notebook, plain text in a terminal."""
 
 import html
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,18 +12,30 @@ from .shell import current_shell
 if TYPE_CHECKING:
     from .checking import CaseReport, ExerciseReport
 
+# JupyterLab's own rules for tables and code are more specific, hence `!important`.
 STYLE = """
 <style>
-.aisys{font:14px/1.45 system-ui,sans-serif;max-width:62rem}
-.aisys table{border-collapse:collapse;width:100%;margin:.2rem 0 .6rem}
-.aisys td,.aisys th{text-align:left!important;vertical-align:top;padding:.22rem .6rem .22rem 0;
-border-bottom:1px solid #8884;background:none}
+.aisys{--ok:#1a7f37;--no:#b42318;--wait:#8a6100;--dim:#666;
+font:14px/1.45 system-ui,sans-serif;max-width:62rem}
+[data-jp-theme-light=false] .aisys,.vscode-dark .aisys,[theme=dark] .aisys{
+--ok:#56d364;--no:#ff8a80;--wait:#e3b341;--dim:#a8a8a8}
+.aisys table{table-layout:auto!important;border-collapse:collapse;width:100%;font:inherit;
+margin:.3rem 0 .6rem!important}
+.aisys tr{background:none!important}
+.aisys td,.aisys th{text-align:left!important;vertical-align:top!important;
+padding:.22rem .9rem .22rem 0!important;border:0!important;border-top:1px solid #8884!important}
+.aisys td:first-child,.aisys th:first-child{width:1rem;white-space:nowrap}
+.aisys td:nth-child(2){white-space:nowrap;width:1rem}
+.aisys td:last-child{white-space:normal;width:auto}
+.aisys .more td{border:0!important;padding-top:0!important}
 .aisys th{font-weight:600}
-.aisys code,.aisys pre{font:12.5px/1.4 ui-monospace,monospace;margin:0;white-space:pre-wrap;
-background:none}
-.aisys .ok{color:#1a7f37}.aisys .no{color:#b42318;font-weight:600}.aisys .wait{color:#8a6100}
-.aisys .hint{border-left:3px solid #b58900;padding-left:.5rem;margin:.3rem 0}
-.aisys .why{color:#666;width:6rem}
+.aisys code,.aisys pre{font:12.5px/1.45 ui-monospace,monospace!important;margin:0!important;
+padding:0!important;color:inherit!important;background:none!important;
+word-break:normal!important;overflow-wrap:anywhere}
+.aisys pre{white-space:pre-wrap!important}.aisys code{white-space:inherit!important}
+.aisys .ok{color:var(--ok)}.aisys .no{color:var(--no);font-weight:600}
+.aisys .wait{color:var(--wait)}.aisys .why{color:var(--dim)}
+.aisys .hint{border-left:3px solid #b58900;padding-left:.6rem;margin:.2rem 0 .5rem}
 </style>
 """.replace("\n", "")
 
@@ -140,8 +153,14 @@ def _rich_row(report: "ExerciseReport") -> str:
         f'<tr><td class="why">{label}</td><td><pre>{html.escape(text)}</pre></td></tr>'
         for label, text in _details(case)
     )
-    hint = f'<div class="hint">{html.escape(case.hint)}</div>' if case.hint else ""
-    return f'{row}<tr><td></td><td colspan="2">{hint}<table>{inner}</table></td></tr>'
+    hint = f'<div class="hint">{_with_code(case.hint)}</div>' if case.hint else ""
+    details = f'<td colspan="2">{hint}<table>{inner}</table></td>'
+    return f'{row}<tr class="more"><td></td>{details}</tr>'
+
+
+def _with_code(text: str) -> str:
+    """A sentence as HTML, what stands in backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def _plain_row(report: "ExerciseReport") -> str:

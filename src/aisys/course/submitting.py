@@ -133,7 +133,7 @@ def _inside(notebook: str, lab: str) -> None:
         from .attempts import attempt_magic
 
         shell = InteractiveShell.instance()
-        shell.register_magic_function(attempt_magic, "cell", "attempt")
+        shell.register_magic_function(attempt_magic, "cell", "attempt")  # type: ignore[arg-type]
         load_lab(int(lab))
         resume(notebook)
         stages = list(dict.fromkeys(s.stage for s in slots() if s.stage.startswith(f"{lab}.")))

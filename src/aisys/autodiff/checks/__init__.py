@@ -3,6 +3,24 @@
 `evaluation` holds what the probes of graphs share.
 """
 
-from aisys.autodiff.checks import convolution, execution, gradients, graph
+from aisys.autodiff.checks import (
+    convolution,
+    execution,
+    gradients,
+    graph,
+    prefetch,
+    profiling,
+    roofline,
+    training_log,
+)
 
-__all__ = ["convolution", "execution", "gradients", "graph"]
+__all__ = [
+    "convolution",
+    "execution",
+    "gradients",
+    "graph",
+    "prefetch",
+    "profiling",
+    "roofline",
+    "training_log",
+]

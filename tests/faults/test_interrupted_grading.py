@@ -1,0 +1,123 @@
+"""Faults of the grader: killed at random, disk full, corrupt results; the scores stay right."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from autograder.cli import main
+from autograder.sample import write_sample_class
+
+LAB = "lab1_autodiff"
+STUDENTS = ("ada-perfect", "grace-mistaken", "hal-crashes", "nobody-skeleton", "zoe-no-notebook")
+SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.thorough) for seed in range(3, 20))]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A course with five submissions that are not graded yet."""
+    folder = tmp_path_factory.mktemp("faults") / "course"
+    assert main(["init", str(folder), "--lab", LAB]) == 0
+    write_sample_class(folder / "submitted", [LAB])
+    for student in (folder / "submitted").iterdir():
+        if student.name not in STUDENTS:
+            shutil.rmtree(student)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(course: Path) -> str:
+    """The scores of a grading that nothing happened to, on a copy of the course."""
+    copy = course.with_name("undisturbed")
+    shutil.copytree(course, copy)
+    assert grade(copy).wait() == 0
+    return (copy / "out" / "scores.csv").read_text(encoding="utf-8")
+
+
+def grade(course: Path, out: Path | None = None) -> "subprocess.Popen[str]":
+    """Start grading a course's submissions."""
+    command = [sys.executable, "-u", "-m", "autograder.cli", "grade", str(course / "submitted")]
+    command += ["--out", str(out or course / "out"), "--course", str(course), "--jobs", "2"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+
+
+def left_over(course: Path) -> list[str]:
+    """Processes that belong to a grading of this course and are still there."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if str(course) in words and process.pid != os.getpid():
+            found.append(words)
+    return found
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_killed_grading_goes_on_and_gives_the_same_scores(
+    seed: int, course: Path, undisturbed: str, tmp_path: Path
+) -> None:
+    copy = tmp_path / "course"
+    shutil.copytree(course, copy)
+    dice = random.Random(seed)
+    for _ in range(2):
+        process = grade(copy)
+        assert process.stdout is not None
+        for _ in range(dice.randint(0, len(STUDENTS) - 1)):
+            process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    children = [p for p in psutil.process_iter(["ppid", "cmdline"]) if "autograder.warm" in p.info]
+    assert children == []
+    assert grade(copy).wait() == 0
+    assert (copy / "out" / "scores.csv").read_text(encoding="utf-8") == undisturbed
+    assert left_over(copy) == []
+
+
+def test_corrupt_results_are_run_again(course: Path, undisturbed: str, tmp_path: Path) -> None:
+    copy = tmp_path / "course"
+    shutil.copytree(course, copy)
+    assert grade(copy).wait() == 0
+    entries = sorted((copy / ".autograder" / "results").rglob("*.json"))
+    assert entries
+    for number, entry in enumerate(entries):
+        content = entry.read_bytes()
+        entry.write_bytes([b"", content[: len(content) // 2], b"[1, 2]", b"\xff\x00"][number % 4])
+    assert grade(copy).wait() == 0
+    assert (copy / "out" / "scores.csv").read_text(encoding="utf-8") == undisturbed
+
+
+def test_a_full_disk_is_said_in_one_line_and_loses_nothing(
+    course: Path, undisturbed: str, tmp_path: Path
+) -> None:
+    """The output folder is a file system of 64 kB; afterwards the grading goes on elsewhere."""
+    copy, small = tmp_path / "course", tmp_path / "small"
+    shutil.copytree(course, copy)
+    small.mkdir()
+    script = (
+        'mount -t tmpfs -o size=64k none "$1" && shift && '
+        '"$@"; status=$?; ls "$OUT" > "$LISTING"; exit $status'
+    )
+    command = [sys.executable, "-m", "autograder.cli", "grade", str(copy / "submitted")]
+    command += ["--out", str(small), "--course", str(copy), "--quiet"]
+    environment = os.environ | {"OUT": str(small), "LISTING": str(tmp_path / "listing")}
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+        + [str(small), *command],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"this host mounts no small file system: {done.stderr.strip()}")
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "No space left on device" in done.stderr
+    assert grade(copy).wait() == 0
+    assert (copy / "out" / "scores.csv").read_text(encoding="utf-8") == undisturbed
