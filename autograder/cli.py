@@ -8,8 +8,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import autograder  # noqa: F401 (first, so that a student's attempts are never loaded here)
+
+if TYPE_CHECKING:
+    from .course import Course
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     kit.add_argument("out", type=Path, metavar="OUT.zip")
     kit.add_argument("--lab", action="append", default=[])
     kit.add_argument(
+        "--course", help="the course whose stages it has (default: the one this is in)"
+    )
+    kit.add_argument(
         "--open", action="append", default=[], help="a stage or exercise to give the reference of"
     )
 
@@ -75,6 +82,36 @@ def _parser() -> argparse.ArgumentParser:
     )
     grade.add_argument("--fresh", action="store_true", help="run everything again")
     grade.add_argument("--quiet", action="store_true", help="print no progress")
+
+    collect = command("collect", _collect, "take submissions of a folder or an LMS's zip in")
+    collect.add_argument("source", type=Path, metavar="SOURCE")
+    collect.add_argument("--lab", action="append", default=[])
+    collect.add_argument(
+        "--people", type=Path, metavar="CSV", help="who is who (default: the course's roster)"
+    )
+    collect.add_argument("--course", help="the course's folder (default: the one this is in)")
+
+    export = command("export", _export, "write the grades for Canvas, for Moodle, or as a CSV")
+    export.add_argument("--format", choices=("canvas", "moodle", "csv"), default="csv")
+    export.add_argument("--out", type=Path, metavar="CSV", help="default: grades-FORMAT.csv")
+    export.add_argument("--onto", type=Path, metavar="CSV", help="the LMS's own file to fill in")
+    export.add_argument("--lab", action="append", default=[])
+    export.add_argument("--course", help="the course's folder (default: the one this is in)")
+
+    answers = command("answers", _answers, "hand written answers to graders, and take grades in")
+    what = answers.add_mutually_exclusive_group(required=True)
+    what.add_argument("--split", type=_positive, metavar="N", help="hand them to N graders")
+    what.add_argument("--collect", type=Path, nargs="+", metavar="CSV", help="take grades in")
+    answers.add_argument("--out", type=Path, metavar="DIR", help="default: answers/ in the course")
+    answers.add_argument("--lab", action="append", default=[])
+    answers.add_argument("--all", action="store_true", help="those too that are graded already")
+    answers.add_argument(
+        "--formgrader", default="http://localhost:8888", help="the address formgrader runs at"
+    )
+    answers.add_argument(
+        "--replace", action="store_true", help="replace grades by hand that differ"
+    )
+    answers.add_argument("--course", help="the course's folder (default: the one this is in)")
 
     demo = command("demo", _demo, "grade a sample class made from the catalogue")
     demo.add_argument("--out", type=Path, default=Path("build/demo"))
@@ -93,12 +130,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _init(options: argparse.Namespace) -> int:
-    from .course import init_course
+    from .course import init_course, load_course
     from .text import lab_names
 
     labs = options.lab or lab_names()
     path = init_course(options.folder, options.name or options.folder.resolve().name, labs)
-    _sources(options.folder, labs)
+    _sources(load_course(options.folder), labs)
     print(f"{path} is written. Release a lab with `nbgrader generate_assignment {labs[0]}`.")
     return 0
 
@@ -117,25 +154,28 @@ def _build(options: argparse.Namespace) -> int:
     for path in build_all(names):
         print(path.relative_to(REPOSITORY))
     if options.course:
-        load_course(Path(options.course))
-        _sources(Path(options.course), names)
+        _sources(load_course(Path(options.course)), names)
     return 0
 
 
-def _sources(folder: Path, labs: list[str]) -> None:
-    """Put the source notebooks of labs into a course's `source/` folder."""
+def _sources(course: "Course", labs: list[str]) -> None:
+    """Put the source notebooks of labs, as the course has them, into its `source/` folder."""
     from .build import build_lab, write_notebook
 
     for name in labs:
-        write_notebook(folder / "source" / name / f"{name}.ipynb", build_lab(name)[0])
+        source, _ = build_lab(name, course.policies.of(name).choice)
+        write_notebook(course.folder / "source" / name / f"{name}.ipynb", source)
 
 
 def _kit(options: argparse.Namespace) -> int:
+    from .course import course_here
     from .kit import build_kit
     from .text import lab_names, opened_keys
 
-    labs = options.lab or lab_names()
-    path = build_kit(options.out, labs, opened_keys(labs, options.open))
+    course = course_here(options.course)
+    labs = options.lab or (list(course.labs) if course else []) or lab_names()
+    choices = {lab: course.policies.of(lab).choice for lab in labs} if course else {}
+    path = build_kit(options.out, labs, opened_keys(labs, options.open), choices)
     print(f"{path} holds {', '.join(labs)}.")
     return 0
 
@@ -161,6 +201,59 @@ def _grade(options: argparse.Namespace) -> int:
     print_table(results, options.quiet)
     print(f"{options.out / 'scores.csv'}  {options.out / 'report.html'}")
     return 0
+
+
+def _collect(options: argparse.Namespace) -> int:
+    from .collect import collect
+    from .course import the_course
+    from .wording import one_line
+
+    found = collect(the_course(options.course), options.source, options.lab, options.people)
+    for note in found.notes:
+        print(one_line(note))
+    students = len({student for student, _, _ in found.new})
+    print(
+        f"{len(found.new)} notebooks of {students} students are new, "
+        f"{found.known} were there already."
+    )
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from .course import the_course
+    from .export import export
+
+    out = options.out or Path(f"grades-{options.format}.csv")
+    course = the_course(options.course)
+    for note in export(course, options.format, out, options.lab, options.onto):
+        print(note)
+    print(out)
+    return 0
+
+
+def _answers(options: argparse.Namespace) -> int:
+    from .course import the_course
+
+    course = the_course(options.course)
+    if options.split:
+        from .written_out import hand_out
+
+        out = options.out or course.folder / "answers"
+        done = hand_out(course, options.split, out, options.lab, options.all, options.formgrader)
+        for line in (*done.notes, *map(str, done.files)):
+            print(line)
+        print("Answers for each grader: " + ", ".join(map(str, done.counts)) + ".")
+        return 0
+    from .written_in import take_in
+
+    taken = take_in(course, options.collect, options.replace)
+    for line in (*taken.replaced, *taken.refused):
+        print(line)
+    print(
+        f"{taken.written} grades were written, {taken.unchanged} stood there already, "
+        f"{taken.empty} answers have no points yet, {len(taken.refused)} were not written."
+    )
+    return 1 if taken.refused else 0
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -141,6 +141,14 @@ def _roster(folder: Path, data: dict[str, Any]) -> Path | None:
     return folder / name
 
 
+def the_course(folder: str | os.PathLike[str] | None) -> Course:
+    """The named course or the one that the current folder is in; raises CourseFileError."""
+    course = course_here(folder)
+    if course is None:
+        raise CourseFileError("This folder is in no course: name one with --course.")
+    return course
+
+
 def course_here(folder: str | os.PathLike[str] | None) -> Course | None:
     """The named course, else the one that the current folder is in, else None."""
     if folder is not None:

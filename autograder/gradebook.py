@@ -26,6 +26,7 @@ from .grades import CellGrade, Entries, Entry, cell_of, entries
 from .lateness import due, moment_of
 from .policies import LabPolicy, Policies
 from .results import StageResult, SubmissionResult
+from .roster import Person
 from .settle import penalty_of, with_hand_grades, with_lateness
 
 WAIT_SECONDS = 60
@@ -166,6 +167,21 @@ def save_results(
             final.append(counted)
     texts.write()
     return final
+
+
+def save_people(folder: Path, people: Collection[Person]) -> None:
+    """Enter names, addresses and Canvas's numbers, so that formgrader and exports know them."""
+    if not people:
+        return
+    with opened(folder) as gradebook, transaction(gradebook):
+        for person in people:
+            last, _, first = person.name.partition(", ")
+            if not first:
+                first, _, last = person.name.rpartition(" ")
+            about = {"first_name": first, "last_name": last, "email": person.email}
+            about["lms_user_id"] = person.canvas_id
+            known = {name: value for name, value in about.items() if value}
+            gradebook.update_or_create_student(person.student, **known)
 
 
 def save_lateness(folder: Path, policies: Policies, students: Collection[str]) -> None:

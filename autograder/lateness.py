@@ -129,11 +129,18 @@ def write_timestamp(folder: Path, moment: datetime) -> None:
 
 def read_timestamp(folder: Path) -> datetime | None:
     """The time in a submission's `timestamp.txt`, whoever wrote it, or None."""
+    try:
+        return parse_time((folder / TIMESTAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def parse_time(text: str) -> datetime | None:
+    """A time as nbgrader writes and reads it, or None."""
     from nbgrader.utils import parse_utc
 
     try:
-        text = (folder / TIMESTAMP).read_text(encoding="utf-8").strip()
-        moment: datetime = parse_utc(text)
+        moment: datetime = parse_utc(text.strip())
         return moment.replace(tzinfo=UTC)
-    except (OSError, ValueError, OverflowError):
+    except (ValueError, OverflowError, TypeError):
         return None

@@ -10,10 +10,10 @@ from pathlib import Path
 from .pages import safe_name
 
 _COLUMNS = {
-    "student": ("student", "student_id", "sis login id", "username", "id number"),
+    "student": ("student", "student_id", "username", "id number", "id"),
     "name": ("name", "full name", "student"),
     "email": ("email", "email address"),
-    "canvas_id": ("canvas_id", "id"),
+    "canvas_id": ("canvas_id",),
     "sis_id": ("sis_id", "sis user id"),
     "section": ("section",),
     "moodle_id": ("moodle_id", "identifier"),
@@ -58,7 +58,7 @@ def read_roster(path: Path) -> list[Person]:
         RosterError: There is no such file, or it names nobody, or one student twice.
     """
     rows = read_table(path)
-    people = [person for row in rows for person in _person(row)]
+    people = [person for person in map(person_of, rows) if person is not None]
     if not people:
         raise RosterError(f"{path} names nobody: expected a column `student`, or `name`.")
     ids = [person.student for person in people]
@@ -132,23 +132,27 @@ class People:
         return named[0] if named else None
 
 
-def _person(row: dict[str, str]) -> list[Person]:
+def person_of(row: dict[str, str]) -> Person | None:
+    """The person whom a row of a roster is about, or None where it is about nobody."""
     columns = {name.strip().casefold(): value.strip() for name, value in row.items()}
     names = dict(_COLUMNS)
     if "sis login id" in columns or "sis user id" in columns:
         # Canvas: the column `Student` is the name, and the second row is the points possible.
-        names["student"] = ("sis login id", "sis user id")
+        names |= {"student": ("sis login id", "sis user id"), "canvas_id": ("id",)}
         if columns.get("student", "").casefold() in ("points possible", "student, test"):
-            return []
+            return None
     found = {
         key: next((columns[name] for name in named if columns.get(name)), "")
         for key, named in names.items()
     }
     if "moodle_id" not in columns and not re.search(r"\d", found["moodle_id"]):
         found["moodle_id"] = ""
+    if not found["name"]:
+        parts = (columns.get(part, "") for part in ("first name", "last name", "surname"))
+        found["name"] = " ".join(part for part in parts if part)
+    if not (found["student"] or found["email"] or found["name"]):
+        return None
     name = found["student"] or found["email"].partition("@")[0] or id_from_name(found["name"])
-    if not name or not (found["student"] or found["email"] or found["name"]):
-        return []
     if found["name"] == found["student"]:
         found["name"] = ""
-    return [Person(**{**found, "student": safe_name(name)})]
+    return Person(**{**found, "student": safe_name(name)})

@@ -101,7 +101,7 @@ def ask_case(run: Run, case: KeyCase, once: bool = False) -> Outcome:
         "seed": case.case.seed,
     }
     try:
-        return outcome_from_plain(run.session.ask(request, 2 * case.probe.seconds))
+        return outcome_from_plain(run.session.ask(request, case.probe.seconds + 1))
     except KernelLost as lost:
         if once:
             raise

@@ -98,14 +98,14 @@ def write_scores(path: Path, results: Iterable[SubmissionResult]) -> None:
     for row in scores_of(results):
         writer.writerow(
             [
-                _guarded(row.student),
-                _guarded(row.lab),
-                _guarded(row.stage),
+                guarded(row.student),
+                guarded(row.lab),
+                guarded(row.stage),
                 number(row.points),
                 number(row.max_points),
                 row.status,
-                _guarded(row.message),
-                _guarded(row.flags),
+                guarded(row.message),
+                guarded(row.flags),
             ]
         )
     write_atomically(path, text.getvalue())
@@ -124,7 +124,7 @@ def read_scores(path: Path) -> list[Score]:
     rows = []
     for count, line in enumerate(lines[1:], start=2):
         try:
-            student, lab, stage, points, most, status, message, flags = map(_unguarded, line)
+            student, lab, stage, points, most, status, message, flags = map(unguarded, line)
             row = Score(student, lab, stage, float(points), float(most), status, message, flags)
         except ValueError:
             raise ScoresError(f"{path.name}: row {count} is no row of scores.") from None
@@ -206,10 +206,11 @@ def _legend(results: list[SubmissionResult]) -> Text:
     return Text("   ".join(f"{SIGNS[s]} {WORDS[s]}" for s in SIGNS if s in seen))
 
 
-def _guarded(text: str) -> str:
+def guarded(text: str) -> str:
     """A text that no spreadsheet takes for a formula."""
     return f"'{text}" if re.match(r"'*[=+\-@]", text) else text
 
 
-def _unguarded(text: str) -> str:
+def unguarded(text: str) -> str:
+    """The text that `guarded` was given."""
     return text[1:] if re.match(r"'+[=+\-@]", text) else text

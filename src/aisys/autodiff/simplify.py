@@ -26,6 +26,7 @@ def simplify_arithmetic(targets: Sequence[Node]) -> list[Node]:
     - x * 1, 1 * x, x / 1, x ** 1, x + 0, 0 + x and x - 0 become x, where the 1 or 0 is a Python
       number (see `python_number`; 1 and 1.0 alike) and x is floating point (see `is_floating`).
     - -(-x) becomes x.
+    - x + (-y) and (-y) + x become x - y, and x - (-y) becomes x + y.
 
     And nothing else. An array of ones may repeat x to a larger shape or change its dtype, and a
     comparison times 1 is a number where the comparison is a boolean. x * 0 is not 0 for every x.
@@ -50,6 +51,12 @@ def simplify_arithmetic(targets: Sequence[Node]) -> list[Node]:
         commutes = node.operation in ("add", "multiply")
         if commutes and python_number(left) == neutral[node.operation] and is_floating(right):
             return right
+        if node.operation == "add" and right.operation == "negate":
+            return apply("subtract", left, right.inputs[0], name=node.name)
+        if node.operation == "add" and left.operation == "negate":
+            return apply("subtract", right, left.inputs[0], name=node.name)
+        if node.operation == "subtract" and right.operation == "negate":
+            return apply("add", left, right.inputs[0], name=node.name)
         return node
 
     return rewrite(targets, simplify)
@@ -69,8 +76,8 @@ def simplify_shapes(targets: Sequence[Node]) -> list[Node]:
       (`elementwise_shape(*shapes)` says what it would be). Inputs are tried from left to right,
       each with what was done to those before it.
 
-    A Python number (see `is_python_number`) is no input for any of this: broadcast_to and the
-    others make a float64 array of it, and float64 promotes a float32 where the number did not.
+    A Python number (see `is_python_number`) takes no node's place: broadcast_to and the others
+    make a float64 array of it, which promotes a float32 where the number does not.
 
     Args:
         targets: Nodes, which stay as they are.

@@ -29,6 +29,9 @@ from .slots import find
 
 Verdict = Callable[[Plain, Plain], Difference | None]
 
+WAITING = 3
+"""How many times as long as it may compute, an attempt may sleep or wait."""
+
 _OURS = str(Path(__file__).parents[1])
 _FOLDERS = (_OURS, *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib")))
 _NOT_THEIRS = tuple(folder + os.sep for folder in _FOLDERS)
@@ -198,7 +201,8 @@ NOT_WRITTEN = " is not written yet"
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise TimeLimit in this thread after so many seconds; without effect off the main thread.
 
-    It is raised again and again, for an attempt that catches everything, but never inside the
+    The seconds are of CPU time, so that a slow or busy machine costs nobody a point; what sleeps or
+    waits for itself may do so for WAITING times as long. It is raised again and again, for an attempt that catches everything, but never inside the
     context managers, which have to come to their end.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -209,13 +213,19 @@ def time_limit(seconds: float) -> Iterator[None]:
         if frame is None or frame.f_code.co_filename not in (__file__, contextlib.__file__):
             raise TimeLimit
 
-    handler = signal.signal(signal.SIGALRM, stop)
-    timer = signal.setitimer(signal.ITIMER_REAL, seconds, 0.02)
+    timers = {
+        signal.ITIMER_PROF: (signal.SIGPROF, seconds),
+        signal.ITIMER_REAL: (signal.SIGALRM, WAITING * seconds),
+    }
+    handlers = {number: signal.signal(number, stop) for number, _ in timers.values()}
+    before = {timer: signal.setitimer(timer, end, 0.02) for timer, (_, end) in timers.items()}
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, *timer)
-        signal.signal(signal.SIGALRM, handler)
+        for timer, set_before in before.items():
+            signal.setitimer(timer, *set_before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def students_frames(error: BaseException) -> tuple[str, ...]:
