@@ -33,7 +33,7 @@ def foldings(rng: np.random.Generator) -> list[Case]:
             "in a branch of a branch",
             {
                 "program": f'cond(x > 0.0, "a0 / ({a} + {b})",'
-                f' "cond(a0 > -1.0, \'a0 * ({b} * {c})\', \'-a0\', a0)", x)',
+                f" \"cond(a0 > -1.0, 'a0 * ({b} * {c})', '-a0', a0)\", x)",
                 "shapes": {"x": []},
             },
         ),
@@ -67,7 +67,10 @@ def repetitions(rng: np.random.Generator) -> list[Case]:
     programs = [
         ("a random graph", random_program(rng, 8)),
         ("a larger one", random_program(rng, 16)),
-        ("commuted, deep down", f"exp((x + {a}) * y) - {b}, exp(y * ({a} + x)), exp(x * (y + {a}))"),
+        (
+            "commuted, deep down",
+            f"exp((x + {a}) * y) - {b}, exp(y * ({a} + x)), exp(x * (y + {a}))",
+        ),
         ("what does not commute", f"x - {a}, {a} - x, x / y, y / x, x @ y, y @ x, x @ y"),
         ("other axes", f"{sums[0]} - {sums[1]}, exp({sums[2]})"),
         (
@@ -77,7 +80,7 @@ def repetitions(rng: np.random.Generator) -> list[Case]:
         ("arrays", f"x @ {rows[0]}, x @ {rows[1]}, x @ {rows[0]}, y + {rows[1]}, {rows[1]} + y"),
         (
             "branches",
-            f'p = x > {a}; s = reduce_sum(x, axis=(0, 1), keepdims=False) > 0.0;'
+            f"p = x > {a}; s = reduce_sum(x, axis=(0, 1), keepdims=False) > 0.0;"
             f' cond(s, "a0 * a1 + a1 * a0", "a0", x, y), cond(s, "a0 - a1", "a1", x, y), p',
         ),
     ]

@@ -202,8 +202,9 @@ def time_limit(seconds: float) -> Iterator[None]:
     """Raise TimeLimit in this thread after so many seconds; without effect off the main thread.
 
     The seconds are of CPU time, so that a slow or busy machine costs nobody a point; what sleeps or
-    waits for itself may do so for WAITING times as long. It is raised again and again, for an attempt that catches everything, but never inside the
-    context managers, which have to come to their end.
+    waits for itself may do so for WAITING times as long. It is raised again and again, for an
+    attempt that catches everything, but never inside the context managers, which have to come to
+    their end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
