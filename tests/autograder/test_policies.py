@@ -214,7 +214,7 @@ def waiving(text: str, share: float, student: str = "ada") -> tuple[float, float
 
 
 def test_a_waived_case_counts_for_nobody_and_nobody_loses_by_it() -> None:
-    first, last = ('exercise = "1.3 im2col", case = "%s"' % name for name in "ad")
+    first, last = (f'exercise = "1.3 im2col", case = "{name}"' for name in "ad")
     assert waiving(last, 0.75) == (0.75, 1.0, "passed")
     assert waiving(last, 0.5) == (0.5, pytest.approx(0.665, abs=0.01), "partial")
     assert waiving(first, 0.25) == (0.25, 0.25, "partial")

@@ -1,0 +1,88 @@
+"""An instructor in nbgrader's formgrader: the judged scores are there, written ones are given."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbgrader.api import Gradebook
+from playwright.sync_api import Page, expect
+
+from autograder.answers import mistake_source, reference_source
+from autograder.build import build_lab
+from autograder.catalogue import load_catalogue
+from autograder.cli import main
+from autograder.gradebook import database_url
+from autograder.sample import answered, fill
+from autograder.scores import read_scores
+from autograder.text import read_lab
+from tests.browser.servers import running
+
+LAB = "lab1_autodiff"
+STUDENT = "grace"
+MISTAKEN = "1.3 im2col"
+SERVER = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+pytestmark = pytest.mark.slow
+
+
+def grade(course: Path) -> None:
+    """Grade what was submitted, as an instructor does in the course's folder."""
+    arguments = ["grade", str(course / "submitted"), "--out", str(course)]
+    assert main([*arguments, "--course", str(course), "--quiet"]) == 0
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> Path:
+    """A graded course with one submission: one mistake, and an answer to the written question."""
+    folder = tmp_path / "course"
+    assert main(["init", str(folder), "--lab", LAB]) == 0
+    lab, catalogue = read_lab(LAB), load_catalogue(LAB)
+    attempts = {key: reference_source(key) for key in lab.keys()}
+    attempts[MISTAKEN] = mistake_source(catalogue.mistakes_of(MISTAKEN)[0])
+    path = folder / "submitted" / STUDENT / LAB / f"{LAB}.ipynb"
+    path.parent.mkdir(parents=True)
+    nbformat.write(answered(fill(build_lab(LAB)[1], lab, attempts), catalogue), path)
+    grade(folder)
+    return folder
+
+
+@pytest.fixture
+def formgrader(course: Path, tmp_path: Path) -> Iterator[str]:
+    """The address of formgrader on the course; `PATH` is to be put in."""
+    with running(SERVER, course, tmp_path / "home") as address:
+        front, _, token = address.partition("?")
+        yield f"{front.removesuffix('/lab')}/formgrader/PATH?{token}"
+
+
+def test_scores_are_shown_and_a_score_by_hand_outlives_a_regrade(
+    course: Path, formgrader: str, page: Page
+) -> None:
+    scores = {row.stage: row for row in read_scores(course / "scores.csv")}
+    assert 0 < scores["1.3"].points < scores["1.3"].max_points
+
+    page.goto(formgrader.replace("PATH", "manage_assignments"))
+    row = page.get_by_role("row").filter(has_text=LAB)
+    row.get_by_role("link", name="1", exact=True).click()
+    row = page.get_by_role("row").filter(has_text=STUDENT)
+    expect(row).to_contain_text("needs manual grading")
+
+    page.goto(formgrader.replace("PATH", f"gradebook/{LAB}/{LAB}"))
+    page.get_by_role("link", name="Submission #1").click()
+    for stage in ("1.3", "1.4", "1.5"):
+        score = page.locator(f"[id='{stage.replace('.', '_')}-check']")
+        expect(score).to_have_attribute("placeholder", f"{scores[stage].points:g}")
+    expect(page.get_by_text(f"{MISTAKEN.split()[1]}`: ")).to_be_visible()
+    with page.expect_response(lambda said: said.request.method == "PUT") as saved:
+        page.locator("[id='1_5-written']").fill("1.5")
+        page.keyboard.press("Tab")
+    assert saved.value.ok
+
+    grade(course)
+    with Gradebook(database_url(course)) as gradebook:
+        written = gradebook.find_grade("1_5-written", LAB, LAB, STUDENT)
+        assert (written.manual_score, written.score) == (1.5, 1.5)
+        total = sum(row.points for row in scores.values()) + 1.5
+        assert gradebook.find_submission(LAB, STUDENT).score == pytest.approx(total)
+    page.reload()
+    expect(page.locator("[id='1_5-written']")).to_have_value("1.5")
