@@ -107,9 +107,12 @@ def to_text(notebook: NotebookNode) -> str:
 
 
 def write_notebook(path: Path, notebook: NotebookNode) -> None:
-    """Write a notebook, and the folders above it where they are missing."""
+    """Write a notebook, and the folders above it, unless it is there already."""
+    text = to_text(notebook)
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_text(notebook), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
 
 
 def build_all(names: list[str] | None = None) -> list[Path]:

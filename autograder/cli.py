@@ -259,13 +259,11 @@ def _answers(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     import shutil
 
-    from .build import build_all
     from .console import Progress, print_table
     from .grade import grade_class
     from .sample import write_sample_class
     from .text import lab_names
 
-    build_all()
     shutil.rmtree(options.out, ignore_errors=True)
     write_sample_class(options.out / "submitted", lab_names())
     with Progress() as progress:

@@ -1,6 +1,8 @@
 """A course for tests: its folder, judged results made without running anything, its gradebook."""
 
+import functools
 import json
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from aisys.course.slots import find
 from autograder.build import build_lab, write_notebook
 from autograder.choice import ALL, Choice, chosen
 from autograder.course import Course, load_course
-from autograder.gradebook import read_entries, save_lab, save_results
+from autograder.gradebook import gradebook_path, opened, read_entries, save_lab, save_results
 from autograder.lateness import stamp
 from autograder.results import CaseResult, ExerciseResult, StageResult, SubmissionResult
 from autograder.settle import settle
@@ -27,7 +29,18 @@ def make_course(folder: Path, policies: str = "", before: str = "") -> Course:
     folder.mkdir(parents=True, exist_ok=True)
     text = f'name = "Systems"\nsecret = "{SECRET}"\n{before}\n[labs.{LAB}]\n{policies}\n'
     (folder / "course.toml").write_text(text, encoding="utf-8")
+    if not gradebook_path(folder).exists():
+        gradebook_path(folder).write_bytes(empty_gradebook())
     return load_course(folder)
+
+
+@functools.cache
+def empty_gradebook() -> bytes:
+    """A gradebook with nothing in it; nbgrader takes seconds to make one."""
+    with tempfile.TemporaryDirectory() as folder:
+        with opened(Path(folder)):
+            pass
+        return gradebook_path(Path(folder)).read_bytes()
 
 
 def submitted_at(hours: float = 0.0) -> str:

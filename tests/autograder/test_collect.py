@@ -369,7 +369,7 @@ def test_a_name_that_leads_outside_is_refused(name: str, tmp_path: Path) -> None
 
 def test_a_students_name_never_leaves_the_folder(tmp_path: Path) -> None:
     course, done = collected(
-        tmp_path, {f".. .._1_assignsubmission_file_/{LAB}.ipynb": notebook(), "x/y": b""}
+        tmp_path, {f"Mallory .._1_assignsubmission_file_/{LAB}.ipynb": notebook(), "x/y": b""}
     )
     ((student, _, _),) = done.new
     path = course.folder / "submitted" / student

@@ -1,5 +1,7 @@
 """Stage 1.7: hidden cases, mistakes and alternatives of the compiler."""
 
+from typing import Any
+
 import numpy as np
 
 from aisys.course import Case
@@ -22,7 +24,7 @@ def foldings(rng: np.random.Generator) -> list[Case]:
     a, b, c = (number(rng) for _ in range(3))
     rows, inner = (int(n) for n in rng.permutation([2, 3, 4])[:2])
     product = f"({matrix(rng, rows, inner)} @ {matrix(rng, inner, 2)})"
-    programs = [
+    programs: list[tuple[str, dict[str, Any]]] = [
         ("numbers, four deep", {"program": f"x - (({a} * {b} - {c}) ** 2 + {a})"}),
         ("a product of matrices", {"program": f"x + exp({product})", "shapes": {"x": [rows, 2]}}),
         (
@@ -138,7 +140,7 @@ def arithmetic(rng: np.random.Generator) -> list[Case]:
     k = number(rng)
     special = rng.permutation([float("inf"), float("-inf"), float("nan"), 0.0, k]).tolist()
     ones = "array([[1.0], [1.0], [1.0]])"
-    programs = [
+    programs: list[tuple[str, dict[str, Any]]] = [
         ("a chain", {"program": f"1 * ((x * {k} - 0.0) / 1 + 0) ** 1.0"}),
         ("both sides", {"program": "0.0 + x, x * 1, 1 - x, 0 - x, 1 / x, 1.0 ** x"}),
         (
@@ -253,8 +255,8 @@ def groups(rng: np.random.Generator) -> list[Case]:
         ("a third", random_elementwise(rng, 20), full),
         (
             "several consumers",
-            f"a = x - {k}; b = exp(a); c = b * y; d = c + b; e = relu(d); f = softmax(e, axis=0);"
-            " g = f * e; h = g - f; h",
+            f"a = x - {k}; b = a * y; c = softmax(b, axis=0); d = a + c; e = relu(d); f = e * d;"
+            " g = exp(f); g",
             full,
         ),
         (
@@ -281,7 +283,7 @@ def sources(rng: np.random.Generator) -> list[Case]:
     k = number(rng)
     rows, columns = 10 * int(rng.integers(20, 40)), int(rng.integers(60, 120))
     rest = int(rng.integers(2, 9))
-    programs = [
+    programs: list[tuple[str, str, dict[str, list[int]], dict[str, Any]]] = [
         (
             "a tree",
             f"a = x * y; b = a - {k}; c = exp(x); d = b / c; d",
@@ -303,8 +305,8 @@ def sources(rng: np.random.Generator) -> list[Case]:
         (
             "a square",
             f"a = r - x; b = a * s; c = b / {k}; c",
-            {"x": [columns * 3] * 2, "r": [columns * 3], "s": [1, columns * 3]},
-            {"rows": columns // 4},
+            {"x": [columns * 2] * 2, "r": [columns * 2], "s": [1, columns * 2]},
+            {"rows": columns // 5},
         ),
         (
             "shared values",
@@ -428,7 +430,7 @@ def fold_constants(targets):
         "arrays compared by how they print",
         hint="A large array prints as its first and last elements, and numbers print with few "
         "digits: different arrays can look the same. Compare their bytes.",
-        replace={"array.tobytes()": "str(array)"},
+        replace={"array.shape, array.tobytes()": "array.shape, str(array)"},
     ),
     Mistake(
         "1.7 merge_common_subexpressions",
@@ -567,9 +569,7 @@ def fold_constants(targets):
         "every broadcast dropped",
         hint="A broadcast is needed where it alone makes the shape: work out the shape that the "
         "operation would have without it.",
-        replace={
-            "if elementwise_shape(*(taken.shape for taken in shorter)) == node.shape:": "if shorter:"
-        },
+        replace={"elementwise_shape(*(taken.shape for taken in shorter)) == node.shape": "shorter"},
     ),
     Mistake(
         "1.7 simplify_shapes",
@@ -727,7 +727,7 @@ def fused({', '.join(f'x{i}' for i in range(len(inputs)))}):
     Mistake(
         "1.7 generate_source",
         "written into an input",
-        hint="The inputs belong to others, who will use them again: out= must never be one of them.",
+        hint="The inputs belong to others, who will use them again: out= is never one of them.",
         replace={
             "call_source(node.operation, arguments, f't{i}')": (
                 "call_source(node.operation, arguments, "
@@ -970,12 +970,12 @@ def fused({', '.join(parameters)}):
 ]
 
 WRITTEN = """\
-Fusion mattered most for the passes over memory: it takes most of them away, because chains and \
-trees of elementwise operations make up most of this graph's traffic and each of them becomes one \
-function that reads its inputs and writes its result once. Merging helped a little (z - mean(z) is \
-written twice in the program, once in normalise and once in variance, and the gradients repeat \
-less than one expects); folding and simplification removed nodes that were mostly scalars or views, \
-so the count of operations fell and hardly anything else.
+Fusion mattered most for the passes over memory: chains and trees of elementwise operations make \
+up most of this graph's traffic, and each of them becomes one function that reads its inputs and \
+writes its result once. Merging helped a little (z - mean(z) is written twice in the program, in \
+normalise and in variance, and the gradients repeat less than one expects). Folding and \
+simplification removed nodes that were mostly single numbers or views, so the count of operations \
+fell and hardly anything else.
 
 The peak fell for the loss alone but not with gradients: a value that the backward part needs must \
 be held until then, whether the operations around it are fused or not. A node with several \

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from aisys.autodiff.compiler import Cost, measure
 from aisys.autodiff.execution import run
 from aisys.autodiff.experiments import best_seconds
+from aisys.autodiff.fusion import fuse
 from aisys.autodiff.graph import (
     Node,
     exp,
@@ -126,3 +127,42 @@ def plot_costs(axes: Axes, measured: Mapping[str, tuple[Cost, float]]) -> None:
     texts = [label.format(value) for label, value in zip(labels, first, strict=True)]
     axes.set_xticks(range(len(first)), texts)
     axes.grid(False, axis="x")
+
+
+def chain_times(
+    sizes: Sequence[int], columns: int = 256
+) -> tuple[list[float], list[float], list[int]]:
+    """How long a chain of seven elementwise operations takes, one by one and fused.
+
+    The chain is swish(x * gain + bias) in float32, its rows are [columns].
+
+    Args:
+        sizes: About how many elements x has.
+        columns: Elements of a row.
+
+    Returns:
+        Nanoseconds an element, one by one and fused, and the sizes of x in bytes.
+    """
+    one_by_one, fused, sizes_in_bytes = [], [], []
+    for size in sizes:
+        rows = max(1, size // columns)
+        x, gain, bias = (placeholder(s, "") for s in ((rows, columns), (columns,), (columns,)))
+        graph = [swish(x * gain + bias)]
+        rng = np.random.default_rng(0)
+        feeds: dict[Node, Value] = {
+            node: rng.standard_normal(node.shape, dtype=np.float32) for node in (x, gain, bias)
+        }
+        inner = max(1, 100_000 // size)
+        times = []
+        for targets in (graph, fuse(graph)):
+
+            def several(targets: Sequence[Node] = targets) -> None:
+                for _ in range(inner):
+                    run(targets, feeds)
+
+            several()
+            times.append(1e9 * best_seconds(several, 8) / inner / (rows * columns))
+        one_by_one.append(times[0])
+        fused.append(times[1])
+        sizes_in_bytes.append(4 * rows * columns)
+    return one_by_one, fused, sizes_in_bytes
