@@ -26,7 +26,15 @@ from aisys.course.outcomes import (
     write_outcomes,
 )
 from aisys.course.plain import pack, unpack
-from aisys.course.probes import Outcome, Probe, find_probe, judge, probes_of, run_case
+from aisys.course.probes import (
+    Outcome,
+    Probe,
+    find_probe,
+    judge,
+    probes_of,
+    run_case,
+    safe_verdict,
+)
 from aisys.course.slots import find, recording
 
 from .cache import Cache, digest, folder_digest
@@ -72,7 +80,7 @@ class AnswerKey:
         """Judge an outcome; the catalogue's own verdict goes before the probe's."""
         own = self.catalogue.verdicts.get(case.probe.name)
         if own is not None and got.status == case.expected.status == "returned":
-            return own(got.value, case.expected.value)
+            return safe_verdict(own, got.value, case.expected.value)
         return judge(case.probe, got, case.expected)
 
 
@@ -276,7 +284,7 @@ def _judged(
         expected.append((outcome, tuple(calls)))
     known: list[list[KnownMistake]] = [[] for _ in pairs]
     for mistake in catalogue.mistakes_of(key):
-        with attempted(lab.keys(), mistake_source(mistake)):
+        with attempted(lab.import_keys(), mistake_source(mistake)):
             for entry, (probe, case) in zip(known, pairs, strict=True):
                 entry.append(KnownMistake(mistake, run_case(probe, case)))
     return [
@@ -305,7 +313,7 @@ def _fault(lab: LabText, catalogue: Catalogue, key: str, made: list[KeyCase]) ->
         if all(outcome.status == "timeout" for _, outcome in outcomes):
             return f"{key}: the mistake {mistake.title!r} only times out; it needs an outcome."
     for alternative in catalogue.alternatives_of(key):
-        with attempted(lab.keys(), as_attempt(key, alternative.source)):
+        with attempted(lab.import_keys(), as_attempt(key, alternative.source)):
             for entry in made:
                 difference = verdicts.verdict(entry, run_case(entry.probe, entry.case))
                 if difference is not None:

@@ -159,7 +159,7 @@ def _nbgrader(cell: Cell, lab: LabText) -> dict[str, Any]:
 def _source_of(cell: Cell, lab: LabText, catalogue: Catalogue) -> tuple[str, list[str]]:
     """The cell's text in the source notebook, and the stub for each of its solutions."""
     if cell.role == "imports":
-        lines = import_lines(lab.keys(), {"aisys.course": COURSE_NAMES})
+        lines = import_lines(lab.import_keys(), {"aisys.course": COURSE_NAMES})
         return "\n".join(lines), []
     if cell.role == "exercise":
         keys = keys_of(cell)

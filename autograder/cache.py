@@ -26,9 +26,10 @@ class Cache:
         if self._folder is None:
             return None
         try:
-            return json.loads(self._path(key).read_bytes())
+            kept = json.loads(self._path(key).read_bytes())
         except (OSError, ValueError):
             return None
+        return kept.get(key) if isinstance(kept, dict) else None
 
     def put(self, key: str, entry: Any) -> None:
         """Keep an entry; a full disk keeps nothing and harms nothing."""
@@ -38,7 +39,7 @@ class Cache:
         fresh = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(json.dumps(entry), encoding="utf-8")
+            fresh.write_text(json.dumps({key: entry}), encoding="utf-8")
             fresh.replace(path)
         except OSError:
             with contextlib.suppress(OSError):

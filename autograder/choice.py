@@ -53,7 +53,8 @@ def chosen(lab: LabText, choice: Choice) -> LabText:
         return lab
     kept = tuple(stage for stage in lab.stages if stage.stage in taken)
     cells = [c for cell in lab.cells for c in (_given(cell) if cell.stage in left_out else [cell])]
-    return replace(lab, stages=kept, cells=tuple(cells))
+    given = tuple(key for stage in left_out for key in lab.keys(stage))
+    return replace(lab, stages=kept, cells=tuple(cells), given=given)
 
 
 def weighted(lab: LabText, choice: Choice) -> LabText:

@@ -5,8 +5,6 @@ else has locked is waited for. A manual grade is never touched. What stands in t
 is not written again.
 """
 
-import hashlib
-import json
 import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
@@ -22,6 +20,7 @@ from nbgrader.preprocessors import SaveCells
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, SAWarning
 
+from .answer_texts import TEXTS, AnswerTexts
 from .grades import CellGrade, Entries, Entry, cell_of, entries
 from .lateness import due, moment_of
 from .policies import LabPolicy, Policies
@@ -31,7 +30,6 @@ from .settle import penalty_of, with_hand_grades, with_lateness
 
 WAIT_SECONDS = 60
 """So long a locked gradebook is waited for."""
-_TEXTS = Path(".autograder") / "answers.json"
 
 
 class GradebookError(Exception):
@@ -72,13 +70,15 @@ def transaction(gradebook: Gradebook) -> Iterator[None]:
         try:
             # The lock comes first: one that is asked for later may be refused at once.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            gradebook.db.configure(bind=connection, join_transaction_mode="rollback_only")
+            gradebook.db.configure(
+                bind=connection, join_transaction_mode="rollback_only", expire_on_commit=False
+            )
             yield
             gradebook.db.flush()
             connection.commit()
         finally:
             gradebook.db.remove()
-            gradebook.db.configure(bind=gradebook.engine)
+            gradebook.db.configure(bind=gradebook.engine, expire_on_commit=True)
             connection.rollback()
             raw.isolation_level = usual
 
@@ -98,30 +98,41 @@ def save_lab(
 
     Manual grades of a cell that is worth something else from now on are marked for another look.
     """
-    with opened(folder) as gradebook:
+    with opened(folder) as gradebook, transaction(gradebook):
         about = {"duedate": _naive(deadline)} if deadline else {}
         gradebook.update_or_create_assignment(name, **about)
         before = _worth(gradebook, name)
-    where = {"notebook": name, "assignment": name, "db_url": database_url(folder)}
-    with _explained(folder, WAIT_SECONDS):
         try:
-            SaveCells().preprocess(original, ResourcesDict(nbgrader=where))
+            _SaveCells().enter(gradebook, name, original)
         except RuntimeError:
             raise GradebookError(
                 f"{gradebook_path(folder)} has submissions of {name} with other cells: stages are "
                 "chosen before the first submission is graded. Waive a stage instead, or move the "
                 "gradebook away to begin a new one."
             ) from None
-    with opened(folder) as gradebook:
         after = _worth(gradebook, name)
         changed = {cell for cell, worth in before.items() if after.get(cell) != worth}
         for entry in entries(gradebook).values() if changed else ():
             given = {cell for cell, grade in entry.cells.items() if grade.manual is not None}
-            if entry.lab == name and given & changed:
-                with transaction(gradebook):
-                    for cell in given & changed:
-                        grade = gradebook.find_grade(cell, name, name, entry.student)
-                        grade.needs_manual_grade = True
+            for cell in given & changed if entry.lab == name else ():
+                grade = gradebook.find_grade(cell, name, name, entry.student)
+                grade.needs_manual_grade = True
+
+
+class _SaveCells(SaveCells):
+    """nbgrader's `SaveCells`, in a gradebook that is open already and in its transaction."""
+
+    def enter(self, gradebook: Gradebook, name: str, original: NotebookNode) -> None:
+        """Enter the cells of a lab."""
+        self.gradebook = gradebook
+        self.notebook_id = self.assignment_id = name
+        self.new_grade_cells: dict[str, Any] = {}
+        self.new_solution_cells: dict[str, Any] = {}
+        self.new_task_cells: dict[str, Any] = {}
+        self.new_source_cells: dict[str, Any] = {}
+        for place, cell in enumerate(original.cells):
+            self.preprocess_cell(cell, ResourcesDict(), place)
+        self._create_notebook(original)
 
 
 def save_results(
@@ -146,7 +157,7 @@ def save_results(
     """
     results = list(results)
     policies = policies or Policies()
-    texts = _Texts(folder / _TEXTS)
+    texts = AnswerTexts(folder / TEXTS)
     final = []
     with opened(folder, wait) as gradebook:
         known = entries(gradebook)
@@ -200,7 +211,7 @@ def _wanted(
     result: SubmissionResult,
     counted: SubmissionResult,
     old: Entry | None,
-    texts: "_Texts",
+    texts: AnswerTexts,
     policy: LabPolicy,
 ) -> Entry:
     """What is to stand in the gradebook for a result."""
@@ -271,48 +282,6 @@ def _worth(gradebook: Gradebook, lab: str) -> dict[str, float]:
 def _naive(moment: datetime | None) -> datetime | None:
     """A time as nbgrader keeps it: UTC, without saying so."""
     return moment.astimezone(UTC).replace(tzinfo=None) if moment else None
-
-
-class _Texts:
-    """Hashes of the written answers that were graded last, to see whether one has changed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            read = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            read = {}
-        self._before: dict[str, str] = read if isinstance(read, dict) else {}
-        self._now = dict(self._before)
-
-    def same(self, result: SubmissionResult, cell: str) -> bool:
-        """Whether an answer reads as it did when it was entered last."""
-        name = f"{result.student}/{result.lab}/{cell}"
-        return name in self._before and self._before[name] == self._hashes(result).get(name)
-
-    def keep(self, result: SubmissionResult) -> None:
-        """Remember the answers of a result."""
-        self._now |= self._hashes(result)
-
-    def write(self) -> None:
-        """Write what is remembered, in one step."""
-        if self._now == self._before:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._path.with_suffix(".part")
-        fresh.write_text(json.dumps(self._now), encoding="utf-8")
-        fresh.replace(self._path)
-
-    def _hashes(self, result: SubmissionResult) -> dict[str, str]:
-        written = {cell_of(stage.stage) for stage in result.stages if not stage.exercises}
-        cells = (result.notebook or {}).get("cells", [])
-        return {
-            f"{result.student}/{result.lab}/{cell['id']}": hashlib.sha256(
-                "".join(cell["source"]).encode()
-            ).hexdigest()[:16]
-            for cell in cells
-            if cell.get("id") in written
-        }
 
 
 @contextmanager

@@ -124,12 +124,17 @@ def enter(walls: Walls, tell: Callable[[int], None]) -> None:
     if child:
         tell(child)
         _wait_for(child)
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    end_with_parent()
     os.setsid()
     _new_root(walls, user)
     _loopback_up()
     _limit(walls)
     _give_up_privileges(user)
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def refusal() -> str:
@@ -152,7 +157,8 @@ def refusal() -> str:
 
 
 def _wait_for(child: int) -> None:
-    """Be the child's shadow outside: end when it ends, in the same way."""
+    """Be the child's shadow outside: end when it ends, in the same way, or with the grader."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _, status = os.waitpid(child, 0)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
@@ -300,7 +306,7 @@ def _give_up_privileges(user: int) -> None:
     _call("capset", _libc.capset(ctypes.c_char_p(header), ctypes.c_char_p(none)))
     _call("no_new_privs", _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     # A change of user takes away the signal that ends this process with the grader.
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    end_with_parent()
     with contextlib.suppress(ImportError, OSError, RuntimeError):
         _forbid_calls()
 

@@ -192,11 +192,15 @@ def _rescored(result: SubmissionResult, stages: list[StageResult]) -> dict[str, 
     cells = []
     for cell in result.notebook["cells"]:
         stage = by_cell.get(cell.get("id", ""))
-        if stage is not None:
+        changed = stage is not None and (
+            stage not in result.stages
+            or cell["metadata"].get("nbgrader", {}).get("points") != stage.max_points
+        )
+        if stage is not None and changed:
             nbgrader = {**cell["metadata"].get("nbgrader", {}), "points": stage.max_points}
             cell = {**cell, "metadata": {**cell["metadata"], "nbgrader": nbgrader}}
-        if stage is not None and cell["cell_type"] == "code":
-            cell["outputs"] = [dict(score_output(stage))]
+            if cell["cell_type"] == "code":
+                cell["outputs"] = [dict(score_output(stage))]
         cells.append(cell)
     return {**result.notebook, "cells": cells}
 

@@ -52,7 +52,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class LabText:
-    """A lab: its name, number, title, stages and cells, and factors of the stages' points."""
+    """A lab: its name, number, title, stages and cells.
+
+    A course may give the points of stages a factor (`weights`), and the references of exercises
+    that it did not choose (`given`).
+    """
 
     name: str
     number: int
@@ -61,11 +65,16 @@ class LabText:
     cells: tuple[Cell, ...]
     metadata: dict[str, Any]
     weights: dict[str, float] = field(default_factory=dict)
+    given: tuple[str, ...] = ()
 
     def keys(self, stage: str | None = None) -> list[str]:
         """The keys of the exercises that the text asks for, in its order."""
         cells = [c for c in self.cells if c.role == "exercise" and stage in (None, c.stage)]
         return [key for cell in cells for key in keys_of(cell)]
+
+    def import_keys(self) -> list[str]:
+        """The exercises whose names the import cell has: those that are given, too."""
+        return [*self.keys(), *self.given]
 
     def points(self, stage: str) -> float:
         """What a stage is worth: the sum over its exercises."""

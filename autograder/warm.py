@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .sandbox import BOX, Walls, enter
+from .sandbox import BOX, Walls, end_with_parent, enter
 
 WARM_MODULES = (
     "numpy",
@@ -121,6 +121,7 @@ def _become_kernel(request: dict[str, Any], connection: socket.socket) -> None:
         os.setsid()
         os.chdir(request["folder"])
         tell(os.getpid())
+        end_with_parent()
     else:
         walls = request["walls"]
         enter(Walls(**{**walls, "readable": tuple(map(Path, walls["readable"]))}), tell)

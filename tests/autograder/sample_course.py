@@ -5,6 +5,7 @@ import json
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -83,9 +84,8 @@ def result(
             most = lab.points(cell.stage)
             stages.append(StageResult(cell.stage, "Title", points, most, status, "", exercises))
     notebook = answered_notebook(choice, answered)
-    plain = json.loads(nbformat.writes(notebook))
     return SubmissionResult(
-        student, LAB, "graded", "", tuple(stages), notebook=plain, version=version
+        student, LAB, "graded", "", tuple(stages), notebook=notebook, version=version
     )
 
 
@@ -97,19 +97,34 @@ def exercise(key: str, share: float) -> ExerciseResult:
     return ExerciseResult(key, round(most * share, 2), most, status, "", cases)
 
 
-def answered_notebook(choice: Choice, answered: str | None) -> NotebookNode:
-    """The student's notebook with a text in every written answer."""
-    notebook = build_lab(LAB, choice)[1]
-    for cell in notebook.cells:
-        if answered is not None and cell.metadata["aisys"]["role"] == "answer":
-            cell.source = answered
+def released(choice: Choice = ALL) -> NotebookNode:
+    """The notebook that students receive; not to be changed."""
+    return _released(choice.stages, tuple(choice.weights.items()))
+
+
+@functools.cache
+def _released(stages: tuple[str, ...], weights: tuple[tuple[str, float], ...]) -> NotebookNode:
+    return build_lab(LAB, Choice(stages, dict(weights)))[1]
+
+
+def answered_notebook(choice: Choice, answered: str | None) -> dict[str, Any]:
+    """The student's notebook, in JSON's form, with a text in every written answer."""
+    notebook: dict[str, Any] = json.loads(_text(choice.stages, tuple(choice.weights.items())))
+    for cell in notebook["cells"]:
+        if answered is not None and cell["metadata"]["aisys"]["role"] == "answer":
+            cell["source"] = answered
     return notebook
+
+
+@functools.cache
+def _text(stages: tuple[str, ...], weights: tuple[tuple[str, float], ...]) -> str:
+    return str(nbformat.writes(_released(stages, weights)))
 
 
 def enter(course: Course, results: list[SubmissionResult]) -> list[SubmissionResult]:
     """Settle results and enter them, with the autograded notebooks, as grading does."""
     policy = course.policies.of(LAB)
-    save_lab(course.folder, LAB, build_lab(LAB, policy.choice)[1], policy.deadline)
+    save_lab(course.folder, LAB, released(policy.choice), policy.deadline)
     settled = settle(course.policies, results, read_entries(course.folder))
     final = save_results(course.folder, settled, course.policies)
     for entry in final:

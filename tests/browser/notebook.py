@@ -21,9 +21,9 @@ class Notebook:
     def __init__(self, page: Page, address: str, path: Path) -> None:
         self.page, self.path = page, path
         self.names = [cell.id for cell in nbformat.read(path, as_version=4).cells]
-        front, _, token = address.partition("?")
+        server, token = address.partition("/lab")[0], address.partition("?")[2]
         # `reset` leaves the pages of earlier tests out.
-        page.goto(f"{front}/tree/{path.name}?reset&{token}")
+        page.goto(f"{server}/lab/tree/{path.name}?reset&{token}")
         expect(page.locator(".jp-Notebook-cell")).to_have_count(len(self.names))
         self.wait_for_kernel()
 

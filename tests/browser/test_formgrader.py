@@ -26,9 +26,14 @@ SERVER = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
 pytestmark = pytest.mark.slow
 
 
+def results(course: Path) -> Path:
+    """The folder of the scores and pages of a course's grading."""
+    return course.with_name("results")
+
+
 def grade(course: Path) -> None:
-    """Grade what was submitted, as an instructor does in the course's folder."""
-    arguments = ["grade", str(course / "submitted"), "--out", str(course)]
+    """Grade what was submitted; scores and pages go beside the course."""
+    arguments = ["grade", str(course / "submitted"), "--out", str(results(course))]
     assert main([*arguments, "--course", str(course), "--quiet"]) == 0
 
 
@@ -52,13 +57,13 @@ def formgrader(course: Path, tmp_path: Path) -> Iterator[str]:
     """The address of formgrader on the course; `PATH` is to be put in."""
     with running(SERVER, course, tmp_path / "home") as address:
         front, _, token = address.partition("?")
-        yield f"{front.removesuffix('/lab')}/formgrader/PATH?{token}"
+        yield f"{front.partition('/lab')[0]}/formgrader/PATH?{token}"
 
 
 def test_scores_are_shown_and_a_score_by_hand_outlives_a_regrade(
     course: Path, formgrader: str, page: Page
 ) -> None:
-    scores = {row.stage: row for row in read_scores(course / "scores.csv")}
+    scores = {row.stage: row for row in read_scores(results(course) / "scores.csv")}
     assert 0 < scores["1.3"].points < scores["1.3"].max_points
 
     page.goto(formgrader.replace("PATH", "manage_assignments"))
@@ -69,9 +74,9 @@ def test_scores_are_shown_and_a_score_by_hand_outlives_a_regrade(
 
     page.goto(formgrader.replace("PATH", f"gradebook/{LAB}/{LAB}"))
     page.get_by_role("link", name="Submission #1").click()
-    for stage in ("1.3", "1.4", "1.5"):
-        score = page.locator(f"[id='{stage.replace('.', '_')}-check']")
-        expect(score).to_have_attribute("placeholder", f"{scores[stage].points:g}")
+    for stage in read_lab(LAB).stages:
+        score = page.locator(f"[id='{stage.stage.replace('.', '_')}-check']")
+        expect(score).to_have_attribute("placeholder", f"{scores[stage.stage].points:g}")
     expect(page.get_by_text(f"{MISTAKEN.split()[1]}`: ")).to_be_visible()
     with page.expect_response(lambda said: said.request.method == "PUT") as saved:
         page.locator("[id='1_5-written']").fill("1.5")

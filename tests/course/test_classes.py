@@ -19,6 +19,11 @@ def lab(load) -> ModuleType:
     return load("classes")
 
 
+@pytest.fixture
+def records(load) -> ModuleType:
+    return load("records")
+
+
 def attempt_affine() -> None:
     @attempt("99.3")
     class Affine(nn.Module):
@@ -126,7 +131,7 @@ def test_compiled_code_sees_a_changed_class(lab: ModuleType) -> None:
     assert compiled(x).tolist() == [201.0]
 
 
-def test_a_frozen_dataclass_works_as_the_courses_class(lab: ModuleType) -> None:
+def test_a_frozen_dataclass_works_as_the_courses_class(records: ModuleType) -> None:
     @attempt("99.3")
     @dataclass(frozen=True)
     class Setting:
@@ -136,8 +141,8 @@ def test_a_frozen_dataclass_works_as_the_courses_class(lab: ModuleType) -> None:
         def label(self):
             return f"my rank {self.rank}"
 
-    one = lab.Setting(1)
-    assert one == lab.Setting(1, ["mine"]) != lab.Setting(2)
+    one = records.Setting(1)
+    assert one == records.Setting(1, ["mine"]) != records.Setting(2)
     assert repr(one) == "Setting(rank=1, tags=['mine'])"
     assert dataclasses.replace(one, rank=2).label() == "my rank 2"
     assert pickle.loads(pickle.dumps(one)) == one
@@ -146,9 +151,9 @@ def test_a_frozen_dataclass_works_as_the_courses_class(lab: ModuleType) -> None:
             setattr(one, name, 3)
 
 
-def test_super_works_in_every_kind_of_method(lab: ModuleType) -> None:
+def test_super_works_in_every_kind_of_method(records: ModuleType) -> None:
     @attempt("99.3")
-    class Rectangle(lab.Shape):
+    class Rectangle(records.Shape):
         made = 5
 
         def __init__(self, width, height):
@@ -171,14 +176,14 @@ def test_super_works_in_every_kind_of_method(lab: ModuleType) -> None:
         def side(self, value):
             super().__setattr__("width", value)
 
-    one = lab.Rectangle.square(4)
+    one = records.Rectangle.square(4)
     one.side = 5
-    assert type(one) is lab.Rectangle
+    assert type(one) is records.Rectangle
     assert one.side == 10
-    assert isinstance(one, lab.Shape)
+    assert isinstance(one, records.Shape)
 
 
-def test_super_works_where_only_a_decorated_method_uses_it(lab: ModuleType) -> None:
+def test_super_works_where_only_a_decorated_method_uses_it(records: ModuleType) -> None:
     def announced(function):
         @functools.wraps(function)
         def wrapper(*args):
@@ -187,7 +192,7 @@ def test_super_works_where_only_a_decorated_method_uses_it(lab: ModuleType) -> N
         return wrapper
 
     @attempt("99.3")
-    class Rectangle(lab.Shape):
+    class Rectangle(records.Shape):
         @announced
         def __init__(self, width, height):
             super().__init__()
@@ -195,12 +200,12 @@ def test_super_works_where_only_a_decorated_method_uses_it(lab: ModuleType) -> N
         def area(self):
             return 3
 
-    assert lab.Rectangle(1, 1).area() == 3
+    assert records.Rectangle(1, 1).area() == 3
 
 
-def test_super_works_where_only_a_setter_uses_it(lab: ModuleType) -> None:
+def test_super_works_where_only_a_setter_uses_it(records: ModuleType) -> None:
     @attempt("99.3")
-    class Rectangle(lab.Shape):
+    class Rectangle(records.Shape):
         def __init__(self, width, height):
             self.width = width
 
@@ -215,29 +220,29 @@ def test_super_works_where_only_a_setter_uses_it(lab: ModuleType) -> None:
         def side(self, value):
             super().__setattr__("width", value)
 
-    one = lab.Rectangle(1, 1)
+    one = records.Rectangle(1, 1)
     one.side = 9
     assert one.area() == 9
 
 
-def test_an_attempt_without_an_abstract_method_cannot_be_made(lab: ModuleType) -> None:
+def test_an_attempt_without_an_abstract_method_cannot_be_made(records: ModuleType) -> None:
     @attempt("99.3")
-    class Rectangle(lab.Shape):
+    class Rectangle(records.Shape):
         def __init__(self, width, height):
             self.width = width
 
     with pytest.raises(TypeError, match="abstract"):
-        lab.Rectangle(1, 2)
+        records.Rectangle(1, 2)
     clear_attempts()
-    assert lab.Rectangle(2, 3).area() == 6
+    assert records.Rectangle(2, 3).area() == 6
 
 
-def test_recording_leaves_the_classs_own_data_alone(lab: ModuleType) -> None:
-    lab.Rectangle(1, 1)
+def test_recording_leaves_the_classs_own_data_alone(records: ModuleType) -> None:
+    records.Rectangle(1, 1)
     with recording() as calls:
-        lab.Rectangle.square(2)
-    lab.Rectangle(1, 1)
-    assert lab.Rectangle.made == 3
+        records.Rectangle.square(2)
+    records.Rectangle(1, 1)
+    assert records.Rectangle.made == 3
     assert calls == {"99.3 Rectangle": False}
 
 

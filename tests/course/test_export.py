@@ -80,24 +80,24 @@ print(json.dumps([scale(2.5), Box("aab").total(), kernel.text, pipeline([1.5, 2.
 
 
 def test_whole_classes_travel(shell, load, tmp_path) -> None:
-    classes = load("classes")
+    records = load("records")
     cells(
         shell,
-        "from __future__ import annotations\nimport sample99.classes",
+        "from __future__ import annotations\nimport sample99.records",
         "from dataclasses import dataclass, field\n\n@dataclass\nclass Part:\n    size: int\n\n"
         '@attempt("99.3")\n@dataclass(frozen=True)\nclass Setting:\n    rank: int\n'
         "    tags: list[str] = field(default_factory=list)\n\n    def label(self):\n"
         "        return Part(self.rank)",
-        "from sample99.classes import Shape",
+        "from sample99.records import Shape",
         '@attempt("99.3")\nclass Rectangle(Shape):\n    def __init__(self, width, height):\n'
         "        super().__init__()\n        self.width = width\n\n    def area(self):\n"
         "        return 7 * self.width",
     )
-    assert classes.Rectangle(1, 1).twice() == 14
+    assert records.Rectangle(1, 1).twice() == 14
     path = export_attempts(tmp_path / "attempts.py")
     code = """
 import json, pickle
-from sample99.classes import Rectangle, Setting
+from sample99.records import Rectangle, Setting
 label = pickle.loads(pickle.dumps(Setting(3).label()))
 print(json.dumps([label.size, Rectangle(2, 1).twice()]))
 """

@@ -43,7 +43,7 @@ def test_an_attempt_in_a_cell_is_in_place_with_the_cells_text(shell, lab, capsys
 
 
 def test_every_kind_of_class_keeps_its_cells_text(shell, load, capsys) -> None:
-    load("classes")
+    load("records")
     cell = (
         "from dataclasses import dataclass, field\nfrom aisys.course import attempt\n"
         '@attempt("99.3")\n@dataclass(frozen=True)\nclass Setting:\n'

@@ -74,11 +74,11 @@ def test_a_whole_system_says_whose_code_ran(lab: ModuleType, capsys) -> None:
 
 
 def test_a_whole_system_names_texts_and_classes(load, lab: ModuleType, capsys) -> None:
-    classes = load("classes")
+    records = load("records")
     lab.kernel.fill("mine", "mine")
     with whole_system("a test"):
         assert lab.kernel.text == "mine"
-        classes.Setting(1)
+        records.Setting(1)
     assert capsys.readouterr().out.splitlines() == [
         "A test ran on",
         "  your code: 99.5 kernel",

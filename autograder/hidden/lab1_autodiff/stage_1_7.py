@@ -977,10 +977,12 @@ normalise and in variance, and the gradients repeat less than one expects). Fold
 simplification removed nodes that were mostly single numbers or views, so the count of operations \
 fell and hardly anything else.
 
-The peak fell for the loss alone but not with gradients: a value that the backward part needs must \
-be held until then, whether the operations around it are fused or not. A node with several \
-consumers (the forward value, and its use in the gradient) is never swallowed. A fused function \
-even needs all its inputs at once. To lower the peak one would have to compute such values again.
+The peak fell for the loss alone: values between two operations of a group are no longer held in \
+full. With gradients it did not: what the backward part needs has to be held until then, however \
+the operations around it are fused, and a fused function needs all of its inputs at once. In the \
+deep network it even rose. As written, the mask greater(x, 0) is computed as soon as x is there, \
+and only the mask, one byte an element, waits for the backward part. Fused with the multiplication \
+that uses it, the mask is computed in the backward part, and x, four bytes an element, has to wait.
 
 The time fell much less than the passes (Amdahl): the matrix products take most of it, and no pass \
 touches them. Besides, arrays of this size still fit into the last-level cache, where a pass costs \

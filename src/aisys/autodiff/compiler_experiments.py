@@ -19,8 +19,10 @@ from aisys.autodiff.graph import (
     sqrt,
 )
 from aisys.autodiff.operations import Value
-from aisys.course.plotting import COLOURS, HATCHES
+from aisys.course.plotting import HATCHES
 from aisys.data import one_hot
+
+FACES = ("black", "white", "#56b4e9", "#cccccc")
 
 
 def mean(z: Node) -> Node:
@@ -80,7 +82,7 @@ def normalised_network(
 
 
 def costs_and_times(
-    graphs: Mapping[str, Sequence[Node]], feeds: Mapping[Node, Value], repeats: int = 15
+    graphs: Mapping[str, Sequence[Node]], feeds: Mapping[Node, Value], repeats: int = 7
 ) -> dict[str, tuple[Cost, float]]:
     """What graphs that compute the same cost: counted, and in seconds.
 
@@ -103,7 +105,7 @@ def plot_costs(axes: Axes, measured: Mapping[str, tuple[Cost, float]]) -> None:
 
     Args:
         axes: Where to draw.
-        measured: From `costs_and_times`; at most as many as there are colours.
+        measured: From `costs_and_times`; at most four.
     """
     rows = {
         name: (cost.operations, cost.passes, cost.peak_bytes / 1e6, 1000 * seconds)
@@ -119,7 +121,7 @@ def plot_costs(axes: Axes, measured: Mapping[str, tuple[Cost, float]]) -> None:
             [100 * value / whole for value, whole in zip(row, first, strict=True)],
             width,
             label=name,
-            color=(*COLOURS[:1], "white", *COLOURS[3:], "white")[i],
+            color=FACES[i],
             hatch=HATCHES[i],
             edgecolor="black",
             linewidth=0.6,
@@ -155,14 +157,15 @@ def chain_times(
         inner = max(1, 100_000 // size)
         times = []
         for targets in (graph, fuse(graph)):
-
-            def several(targets: Sequence[Node] = targets) -> None:
-                for _ in range(inner):
-                    run(targets, feeds)
-
+            several = partial(_run_often, targets, feeds, inner)
             several()
             times.append(1e9 * best_seconds(several, 8) / inner / (rows * columns))
         one_by_one.append(times[0])
         fused.append(times[1])
         sizes_in_bytes.append(4 * rows * columns)
     return one_by_one, fused, sizes_in_bytes
+
+
+def _run_often(targets: Sequence[Node], feeds: Mapping[Node, Value], times: int) -> None:
+    for _ in range(times):
+        run(targets, feeds)

@@ -13,7 +13,7 @@ from aisys.autodiff.passes import rewrite
 from aisys.course import exercise
 
 
-@exercise("1.7", points=1.5)
+@exercise("1.7", points=1)
 def eliminate_dead_code(targets: Sequence[Node]) -> list[Node]:
     """A pass: drop the branches that are never taken, and the operands that no branch uses.
 

@@ -50,7 +50,7 @@ def call_source(operation: str, arguments: Sequence[str], out: str) -> str:
     return f"{CALLS[operation].format(*arguments)}, out={out})"
 
 
-@exercise("1.7", points=1.5)
+@exercise("1.7", points=1)
 def fusion_groups(targets: Sequence[Node]) -> list[list[Node]]:
     """The groups of elementwise operations that are each to become one function.
 

@@ -6,6 +6,7 @@ that was used a moment ago.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -113,6 +114,7 @@ def count_traffic(order: list[Node], feeds: Mapping[Node, Value], cache_bytes: i
     """
     traffic = Traffic(cache_bytes)
     values: dict[Node, Value] = {}
+    uses = Counter(each for node in order for each in node.inputs)
     for node in order:
         if node.operation == "placeholder":
             values[node] = traffic.follow(feeds[node])
@@ -122,6 +124,10 @@ def count_traffic(order: list[Node], feeds: Mapping[Node, Value], cache_bytes: i
             arguments = [values[each] for each in node.inputs]
             computed = OPERATIONS[node.operation].compute(*arguments, **node.attributes)
             values[node] = traffic.result(computed)
+        for each in node.inputs:
+            uses[each] -= 1
+            if uses[each] == 0:
+                del values[each]
     return traffic
 
 

@@ -93,8 +93,9 @@ def brief(value: Plain) -> str:
         items = [f"{key}: {brief(item)}" for key, item in value.items()]
         text = "\n".join(items) if any("\n" in item for item in items) else ", ".join(items)
         return text if len(text) < 1200 else text[:1200] + " …"
-    if isinstance(value, list) and any(isinstance(item, np.ndarray) for item in value):
-        return "\n".join(f"[{i}] {brief(item)}" for i, item in enumerate(value[:6]))
+    if isinstance(value, list) and any(isinstance(item, (np.ndarray, dict)) for item in value):
+        text = "\n".join(f"[{i}] {brief(item)}" for i, item in enumerate(value[:6]))
+        return text if len(text) < 1200 and len(value) <= 6 else text[:1200] + " …"
     if isinstance(value, float):
         return f"{value:.8g}"
     text = repr(value)

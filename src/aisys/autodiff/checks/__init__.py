@@ -1,13 +1,17 @@
 """The probes of Lab 1, a module for each part; importing this package registers them all.
 
-`evaluation` holds what the probes of graphs share.
+`evaluation` holds what the probes of graphs share, `programs` the language of those of 1.7.
 """
 
 from aisys.autodiff.checks import (
     convolution,
     execution,
+    fusion,
     gradients,
     graph,
+    handwritten,
+    lenet,
+    passes,
     prefetch,
     profiling,
     roofline,
@@ -17,8 +21,12 @@ from aisys.autodiff.checks import (
 __all__ = [
     "convolution",
     "execution",
+    "fusion",
     "gradients",
     "graph",
+    "handwritten",
+    "lenet",
+    "passes",
     "prefetch",
     "profiling",
     "roofline",

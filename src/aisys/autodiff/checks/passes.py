@@ -2,7 +2,8 @@
 
 A case is a program (see `programs`) with the shapes of its placeholders, and, where special
 values matter, their values. The verdict needs no expected graph: the one that came back must
-compute what the original does, to the bit, with at most as many operations as the reference's.
+compute what the original does, with at most as many operations as the reference's. The last bits
+of a value may differ, since a constant may have been folded on another processor.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,11 +37,11 @@ def passed(
         for name, shape in case["shapes"].items()
     }
     return {
-        "program": written["program"],
+        "new graph": written["program"],
+        "new arrays": written["stored"],
+        "old graph": original["program"],
+        "old arrays": original["stored"],
         "operations": operations(result),
-        "stored": written["stored"],
-        "original": original["program"],
-        "original stored": original["stored"],
         "feeds": feeds,
     }
 
@@ -51,14 +52,14 @@ def operations(targets: Sequence[Node]) -> int:
 
 
 def same_in_less(got: Plain, expected: Plain) -> Difference | None:
-    """Run both programs here: equal values to the bit, and no more operations than expected."""
-    if not isinstance(got, dict) or got.get("original") != expected["original"]:
+    """Run both programs here: the same values and dtypes, no more operations than expected."""
+    if not isinstance(got, dict) or got.get("old graph") != expected["old graph"]:
         return Difference("changed", "the pass changed the graph that it was given.")
     shapes = {name: value.shape for name, value in expected["feeds"].items()}
     feeds = expected["feeds"]
-    wanted, _ = _run(expected["original"], expected["original stored"], shapes, feeds)
+    wanted, _ = _run(expected["old graph"], expected["old arrays"], shapes, feeds)
     try:
-        made, count = _run(got["program"], got["stored"], shapes, feeds)
+        made, count = _run(got["new graph"], got["new arrays"], shapes, feeds)
     except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
         return Difference("graph", f"the new graph cannot be run: {error}.")
     if len(made) != len(wanted):
@@ -69,7 +70,8 @@ def same_in_less(got: Plain, expected: Plain) -> Difference | None:
         if value.dtype != right.dtype:
             message = f"the dtype of {where} is {value.dtype} now; it was {right.dtype}."
             return Difference("dtype", message)
-        difference = compare(value, right, 0, 0, where)
+        rtol = 8 * float(np.finfo(right.dtype).eps) if right.dtype.kind == "f" else 0.0
+        difference = compare(value, right, rtol, 0, where)
         if difference is not None:
             return difference
     if count > expected["operations"]:
@@ -178,11 +180,13 @@ def large_arrays_merged(case: dict, rng: np.random.Generator) -> Plain:
         stored.append(array)
     targets, placeholders = read(", ".join(text), {"x": [1]}, stored)
     result = merge_common_subexpressions(targets)
+    written = write(result, placeholders)
     return {
-        **write(result, placeholders),
+        "new graph": written["program"],
+        "new arrays": written["stored"],
+        "old graph": ", ".join(text),
+        "old arrays": stored,
         "operations": operations(result),
-        "original": ", ".join(text),
-        "original stored": stored,
         "feeds": {"x": rng.standard_normal(1)},
     }
 
