@@ -6,10 +6,12 @@ from autograder.hidden.lab1_autodiff import (
     graph,
     stage_1_1,
     stage_1_2,
+    stage_1_6,
     stage_1_7,
+    stage_1_8,
 )
 
-STAGES = (stage_1_1, stage_1_2, convolution, graph, gradients, stage_1_7)
+STAGES = (stage_1_1, stage_1_2, convolution, graph, gradients, stage_1_6, stage_1_7, stage_1_8)
 
 CASES = {name: draw for stage in STAGES for name, draw in stage.CASES.items()}
 MISTAKES = [mistake for stage in STAGES for mistake in stage.MISTAKES]
