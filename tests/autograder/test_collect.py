@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import stat
 import zipfile
 from datetime import UTC, datetime, timedelta
@@ -16,11 +17,13 @@ from autograder.archive import ArchiveError
 from autograder.cli import main
 from autograder.collect import Collected, CollectError, collect
 from autograder.course import Course
+from autograder.grade import find_submissions
 from autograder.gradebook import opened
 from autograder.grades import people
-from autograder.lateness import read_timestamp
+from autograder.lateness import moment_of, read_timestamp
 from autograder.lms import sender_of
 from autograder.roster import RosterError, read_roster
+from autograder.versions import handed_in as handed_in_for
 from autograder.versions import keep_version, versions_of
 from tests.autograder.sample_course import DEADLINE, LAB, make_course
 
@@ -282,6 +285,30 @@ def test_several_notebooks_at_once_are_said_and_the_last_by_name_counts(tmp_path
     )
     assert handed_in(course, "ada") == "ten"
     assert any("2 notebooks of lab1_autodiff at once" in note for note in done.notes)
+
+
+@pytest.mark.parametrize(("which", "count"), [("latest", 1), ("best", 3)])
+def test_what_is_graded_are_the_versions_that_may_count_and_everybody_on_the_roster(
+    which: str, count: int, tmp_path: Path
+) -> None:
+    (tmp_path / "course").mkdir()
+    (tmp_path / "course" / "roster.csv").write_text("student\nada\nalan\n", encoding="utf-8")
+    course = make_course(
+        tmp_path / "course", f'submissions = "{which}"', before='roster = "roster.csv"'
+    )
+    for hour in range(3):
+        moment = DEADLINE + timedelta(hours=hour)
+        keep_version(course.folder, "ada", LAB, notebook(f"{hour}"), moment)
+    submitted = course.folder / "submitted"
+    entries = handed_in_for(course, submitted, find_submissions(submitted))
+    assert [entry.student for entry in entries] == ["ada"] * count + ["alan"]
+    versions = [moment_of(entry.version) for entry in entries]
+    assert versions[count - 1] == DEADLINE + timedelta(hours=2)
+    assert versions[-1] is None and not entries[-1].path.exists()
+    copied = tmp_path / "elsewhere"
+    shutil.copytree(submitted, copied)
+    elsewhere = handed_in_for(course, copied, find_submissions(copied))
+    assert [entry.student for entry in elsewhere] == ["ada", "alan"]
 
 
 # What students hand in

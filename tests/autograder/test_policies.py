@@ -233,6 +233,18 @@ def test_a_waived_exercise_or_stage_gives_its_points_to_whoever_handed_in() -> N
     assert (answer.points, answer.status) == (answer.max_points, "passed")
 
 
+def test_a_waived_exercise_changes_no_other() -> None:
+    course = of_lab('waive = [{ exercise = "1.3 im2col" }]')
+    (before,), (after,) = (settle(p, [result("ada", 0.5)], {}) for p in (Policies(), course))
+    changed = [
+        new.key
+        for one, other in zip(before.stages, after.stages, strict=True)
+        for old, new in zip(one.exercises, other.exercises, strict=True)
+        if old != new
+    ]
+    assert changed == ["1.3 im2col"]
+
+
 def test_a_waiver_for_one_student_is_for_nobody_else() -> None:
     text = 'stage = "1.3", students = ["ada"]'
     assert waiving(text, 0.0, "ada")[1] == 1.0

@@ -207,17 +207,6 @@ MISTAKES = [
     ),
     Mistake(
         "1.6 compute_softmax_cross_entropy",
-        "the logarithm of a softmax",
-        hint="A softmax may be so small that it is 0 in floating point, and the logarithm of that "
-        "is infinite. Use log(sum of exp(z)) - z[label], without a softmax.",
-        replace={
-            "np.mean(np.log(np.exp(shifted).sum(axis=1)) - of_label)": (
-                "-np.mean(np.log(np.exp(of_label) / np.exp(shifted).sum(axis=1)))"
-            )
-        },
-    ),
-    Mistake(
-        "1.6 compute_softmax_cross_entropy",
         "the sum over the batch",
         hint="The loss is the mean over the rows.",
         replace={"np.mean(np.log": "np.sum(np.log"},

@@ -1,6 +1,6 @@
-"""An input pipeline to measure: batches of digits that lie compressed in memory."""
+"""An input pipeline to measure: batches of digits from a store that takes its time to answer."""
 
-import lzma
+import bz2
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,25 +24,29 @@ LOAD: Any = {"facecolor": "white", "hatch": "///"}
 COMPUTE: Any = {"facecolor": "#404040"}
 
 
-class CompressedBatches(Dataset):
-    """Batches, each of which is decompressed when it is asked for.
+class RemoteBatches(Dataset):
+    """Batches that are fetched when they are asked for: waited for, then decompressed.
 
-    Decompressing lets other threads run Python, as reading from a disk does.
+    The waiting is a sleep, in the place of a network or a disk. Both let other threads run Python.
 
     Args:
         data: Digits.
         batch: Images in a batch.
         count: How many batches.
+        latency: How long the store takes to answer, in seconds.
 
     Attributes:
         loads: When each batch was loaded in this process, in seconds of `time.perf_counter`.
     """
 
-    def __init__(self, data: Digits, batch: int = 64, count: int = 30) -> None:
+    def __init__(
+        self, data: Digits, batch: int = 64, count: int = 30, latency: float = 0.006
+    ) -> None:
         self.loads: list[Interval] = []
+        self._latency = latency
         chosen = np.arange(batch * count) % len(data.train_labels)
-        images = (data.train_images[chosen] * 255).astype(np.uint8).reshape(count, batch, 1, 28, 28)
-        self._images = [lzma.compress(each.tobytes(), preset=6) for each in images]
+        images = data.train_images[chosen].reshape(count, batch, 1, 28, 28)
+        self._images = [bz2.compress(each.tobytes()) for each in images]
         self._shape = images.shape[1:]
         self._labels = data.train_labels[chosen].reshape(count, batch)
 
@@ -51,8 +55,9 @@ class CompressedBatches(Dataset):
 
     def __getitem__(self, index: int) -> Batch:
         start = time.perf_counter()
-        pixels = np.frombuffer(lzma.decompress(self._images[index]), np.uint8)
-        images = torch.from_numpy(pixels.reshape(self._shape).astype(np.float32) / 255)
+        time.sleep(self._latency)
+        pixels = bytearray(bz2.decompress(self._images[index]))
+        images = torch.frombuffer(pixels, dtype=torch.float32).reshape(self._shape)
         self.loads.append((start, time.perf_counter()))
         return images, torch.from_numpy(self._labels[index])
 
@@ -69,7 +74,7 @@ class Run:
     steps: list[Interval] = field(default_factory=list)
 
 
-def train_on(batches: Iterable[Batch], source: CompressedBatches) -> Run:
+def train_on(batches: Iterable[Batch], source: RemoteBatches) -> Run:
     """Train LeNet on batches as they come, and note what happened when.
 
     Args:
@@ -95,7 +100,7 @@ def train_on(batches: Iterable[Batch], source: CompressedBatches) -> Run:
     return Run(seconds, from_begin(source.loads), from_begin(steps))
 
 
-def torch_loader(source: CompressedBatches, prefetch: int) -> DataLoader:
+def torch_loader(source: RemoteBatches, prefetch: int) -> DataLoader:
     """PyTorch's loader with one worker process that runs so many batches ahead."""
     return DataLoader(source, batch_size=None, num_workers=1, prefetch_factor=prefetch)
 

@@ -1,7 +1,8 @@
 """Measuring a roofline and what lies below it: one thread, the shortest of several times."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,31 +19,46 @@ from aisys.course.plotting import figure
 from aisys.data import Digits
 
 
-def peak_flops(size: int = 1024, repeats: int = 8) -> float:
-    """The most floating-point operations a second that a matrix product of float32 reaches."""
-    with one_thread(), torch.no_grad():
-        a, b = torch.rand(size, size), torch.rand(size, size)
-        return 2 * size**3 / best_seconds(lambda: torch.mm(a, b), repeats)
+@dataclass(frozen=True)
+class Roofs:
+    """The limits of one thread: operations a second, and bytes a second.
+
+    Attributes:
+        peak: What a product of two matrices of float32 reaches, in FLOP/s.
+        memory: What a copy of 256 MB reads and writes, in bytes/s.
+        cache: What a copy of 128 kB reads and writes, which stays in a cache, in bytes/s.
+    """
+
+    peak: float
+    memory: float
+    cache: float
 
 
-def copy_bandwidth(size: int, repeats: int = 8) -> float:
-    """The bytes a second that a copy reads and writes.
+def measure_roofs(rounds: int = 5, before: Roofs = Roofs(0, 0, 0)) -> Roofs:
+    """Measure the roofs, taking turns, and keep the best.
 
     Args:
-        size: Bytes to copy. If source and copy fit into a cache, it is the cache's bandwidth.
-        repeats: How often it is measured.
+        rounds: How often each is measured.
+        before: An earlier measurement, which counts if it was better: what slows a machine down
+            for a while, such as another program, is no property of the machine.
     """
-    with one_thread():
-        source = torch.zeros(size, dtype=torch.uint8)
-        target = torch.empty_like(source)
-        inner = max(1, (1 << 24) // size)  # a short copy is too short for the clock
+    size = 1024
+    with one_thread(), torch.no_grad():
+        a, b = torch.rand(size, size), torch.rand(size, size)
+        large, small = torch.zeros(1 << 28, dtype=torch.uint8), torch.zeros(1 << 17).byte()
+        large_copy, small_copy = torch.zeros_like(large), torch.zeros_like(small)
 
-        def copy() -> None:
-            for _ in range(inner):
-                target.copy_(source)
+        def copy_small() -> None:
+            for _ in range(200):  # one copy is too short for the clock
+                small_copy.copy_(small)
 
-        copy()
-        return 2 * size * inner / best_seconds(copy, repeats)
+        peak, memory, cache = before.peak, before.memory, before.cache
+        for _ in range(rounds):
+            peak = max(peak, 2 * size**3 / best_seconds(lambda: torch.mm(a, b), 4))
+            seconds = best_seconds(lambda: large_copy.copy_(large), 1)
+            memory = max(memory, 2 * large.numel() / seconds)
+            cache = max(cache, 200 * 2 * small.numel() / best_seconds(copy_small, 2))
+    return Roofs(peak, memory, cache)
 
 
 def layer_seconds(batch: int, repeats: int = 8) -> dict[str, float]:
@@ -81,22 +97,19 @@ def layer_seconds(batch: int, repeats: int = 8) -> dict[str, float]:
     return seconds
 
 
-def roofline_axes(
-    peak: float, bandwidths: Mapping[str, float], intensities: Sequence[float]
-) -> Axes:
-    """A plot with the roofs drawn in: the peak, and a slope for each bandwidth.
+def roofline_axes(roofs: Roofs, intensities: Sequence[float]) -> Axes:
+    """A plot with the roofs drawn in: the peak, and a slope for memory and for cache.
 
     Args:
-        peak: FLOP/s.
-        bandwidths: Bytes/s by name.
-        intensities: The range of the x axis at least, FLOP/byte.
+        roofs: As measured.
+        intensities: The range of the x axis at least, in FLOP/byte.
     """
     axes = figure(7.2, 4.2)
-    low, high = min(intensities) / 2, max(max(intensities), peak / min(bandwidths.values())) * 2
-    x = np.geomspace(low, high, 200)
-    for (name, bandwidth), line in zip(bandwidths.items(), ("-", "--"), strict=False):
-        y = np.minimum(peak, bandwidth * x) / 1e9
-        axes.plot(x, y, line, color="black", marker="", label=f"{name}: {bandwidth / 1e9:.0f} GB/s")
+    x = np.geomspace(min(intensities) / 2, 2 * max(*intensities, roofs.peak / roofs.memory), 200)
+    for name, bandwidth, line in (("memory", roofs.memory, "-"), ("cache", roofs.cache, "--")):
+        label = f"copy in {name}: {bandwidth / 1e9:.0f} GB/s"
+        roof = np.minimum(roofs.peak, bandwidth * x) / 1e9
+        axes.plot(x, roof, line, color="black", marker="", label=label)
     axes.set(xscale="log", yscale="log")
     return axes
 

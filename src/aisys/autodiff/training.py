@@ -17,6 +17,9 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from aisys.autodiff.profiling import OperatorRow
 from aisys.autodiff.training_log import note
 
+# Before the profiler starts for the first time: it announces itself on the standard error.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+
 PHASES = ("load", "forward", "backward", "update")
 
 

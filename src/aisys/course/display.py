@@ -22,8 +22,9 @@ font:14px/1.45 system-ui,sans-serif;max-width:62rem}
 .aisys table{table-layout:auto!important;border-collapse:collapse;width:100%;font:inherit;
 margin:.3rem 0 .6rem!important}
 .aisys tr{background:none!important}
-.aisys td,.aisys th{text-align:left!important;vertical-align:top!important;
-padding:.22rem .9rem .22rem 0!important;border:0!important;border-top:1px solid #8884!important}
+.aisys td,.aisys th{text-align:left!important;vertical-align:baseline!important;
+line-height:1.45!important;padding:.22rem .9rem .22rem 0!important;
+border:0!important;border-top:1px solid #8884!important}
 .aisys td:first-child,.aisys th:first-child{width:1rem;white-space:nowrap}
 .aisys td:nth-child(2){white-space:nowrap;width:1rem}
 .aisys td:last-child{white-space:normal;width:auto}
