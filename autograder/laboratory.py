@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -51,14 +50,18 @@ def own_copy(name: str) -> Path:
 
 
 def open_lab(name: str) -> int:
-    """Open the student's copy in JupyterLab; with `LAB_BROWSER=0` without a browser."""
+    """Open the student's copy in JupyterLab; with `LAB_BROWSER=0` without a browser.
+
+    This process becomes JupyterLab, so that Ctrl-C reaches it and its question can be answered.
+    """
     path = own_copy(name)
     command = [sys.executable, "-m", "jupyterlab", str(path)]
     if os.environ.get("LAB_BROWSER") == "0":
-        command.append("--no-browser")
+        command += ["--no-browser", f"--LabApp.default_url=/lab/tree/{path.name}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
-    return subprocess.call(command, cwd=path.parent)
+    os.chdir(path.parent)
+    os.execv(command[0], command)
 
 
 def check_lab(name: str) -> SubmissionResult:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -66,9 +68,6 @@ def test_a_quick_run_says_that_it_is_one(common):
 @pytest.mark.slow
 def test_the_benchmark_of_the_engine_runs(common, tmp_path):
     """In a copy of the folder, so that the committed result stays."""
-    import shutil
-    import subprocess
-
     folder = shutil.copytree(BENCHMARKS, tmp_path / "copy")
     command = [sys.executable, str(folder / "autodiff.py"), "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

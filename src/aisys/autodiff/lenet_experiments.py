@@ -1,6 +1,7 @@
-"""What the experiments of 1.8 hold this engine against: the same training in PyTorch."""
+"""What the experiments of 1.8 need: the same training in PyTorch, and one thread for both."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -8,7 +9,24 @@ import torch.nn.functional as F
 
 from aisys.autodiff.lenet_torch import LeNet
 from aisys.autodiff.sgd import SGD
+from aisys.autodiff.training import one_thread
 from aisys.data import Digits
+
+try:
+    from threadpoolctl import threadpool_limits
+except ImportError:  # it comes with scikit-learn, which mlxtend needs
+    threadpool_limits = None
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let PyTorch and NumPy's matrix products compute on one thread.
+
+    The matrices of LeNet are small, and where other programs use the same cores, threads that wait
+    for each other take several times as long as one. Without threadpoolctl NumPy stays as it is.
+    """
+    with one_thread(), threadpool_limits(1) if threadpool_limits else nullcontext():
+        yield
 
 
 def lenet_losses_in_torch(

@@ -24,8 +24,9 @@ class Roofs:
     """The limits of one thread: operations a second, and bytes a second.
 
     Attributes:
-        peak: What a product of two matrices of float32 reaches, in FLOP/s.
-        memory: What a copy of 256 MB reads and writes, in bytes/s.
+        peak: What a product of two 384x384 matrices of float32 reaches, in FLOP/s. It takes a
+            millisecond, so that another program seldom interrupts it.
+        memory: What a copy of 64 MB reads and writes, in bytes/s.
         cache: What a copy of 128 kB reads and writes, which stays in a cache, in bytes/s.
     """
 
@@ -42,10 +43,10 @@ def measure_roofs(rounds: int = 5, before: Roofs = Roofs(0, 0, 0)) -> Roofs:
         before: An earlier measurement, which counts if it was better: what slows a machine down
             for a while, such as another program, is no property of the machine.
     """
-    size = 1024
+    size = 384
     with one_thread(), torch.no_grad():
         a, b = torch.rand(size, size), torch.rand(size, size)
-        large, small = torch.zeros(1 << 28, dtype=torch.uint8), torch.zeros(1 << 17).byte()
+        large, small = torch.zeros(1 << 26).byte(), torch.zeros(1 << 17).byte()
         large_copy, small_copy = torch.zeros_like(large), torch.zeros_like(small)
 
         def copy_small() -> None:
@@ -54,8 +55,8 @@ def measure_roofs(rounds: int = 5, before: Roofs = Roofs(0, 0, 0)) -> Roofs:
 
         peak, memory, cache = before.peak, before.memory, before.cache
         for _ in range(rounds):
-            peak = max(peak, 2 * size**3 / best_seconds(lambda: torch.mm(a, b), 4))
-            seconds = best_seconds(lambda: large_copy.copy_(large), 1)
+            peak = max(peak, 2 * size**3 / best_seconds(lambda: torch.mm(a, b), 20))
+            seconds = best_seconds(lambda: large_copy.copy_(large), 3)
             memory = max(memory, 2 * large.numel() / seconds)
             cache = max(cache, 200 * 2 * small.numel() / best_seconds(copy_small, 2))
     return Roofs(peak, memory, cache)
