@@ -48,6 +48,11 @@ test-quick: $(READY) ## the tests that are done in two minutes
 test-thorough: $(READY) ## all tests, the long repetitions too
 	@$(PYTEST) $(ARGS)
 
+.PHONY: bench
+bench: $(BUILT) ## run every benchmark in full and keep the results (minutes)
+	@for file in $(filter-out benchmarks/common.py,$(wildcard benchmarks/*.py)); do \
+	    $(VENV)/bin/python $$file || exit 1; done
+
 .PHONY: gpu-check
 gpu-check: ## check on a GPU what can use one
 	@echo "skipped: no lab has code for a GPU so far"

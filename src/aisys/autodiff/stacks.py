@@ -29,7 +29,7 @@ class Running:
 
 @contextmanager
 def running(command: tuple[str, ...] = STUCK) -> Iterator[Running]:
-    """Start a program that prints "ready" when its handler is in place, and end it afterwards."""
+    """Start a program that prints "ready" when it may be looked at, and end it afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         errors = Path(folder, "errors")
         with errors.open("a") as stream:

@@ -17,6 +17,7 @@ def train() -> None:
     """Changes the weights, and notes it in the history."""
     with weights:
         both_have_begun.wait()
+        print("ready", flush=True)
         with history:
             pass
 
@@ -33,6 +34,5 @@ if __name__ == "__main__":
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     saver = threading.Thread(target=save, name="saver")
     saver.start()
-    print("ready", flush=True)
     train()
     saver.join()

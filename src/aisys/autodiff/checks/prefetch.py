@@ -42,6 +42,10 @@ class Source:
         """Whether one thread, another one than the caller's, took everything that was taken."""
         return len(self.threads) == len(self.threads - {threading.get_ident()}) == 1
 
+    def wait_for(self, count: int) -> bool:
+        """Wait until so many items are begun; not at all where the caller makes them itself."""
+        return self.is_made_elsewhere and look_until(lambda: self.begun >= count)
+
     def __iter__(self) -> Iterator[Any]:
         for number, item in enumerate([*self.items, None]):
             self.threads.add(threading.get_ident())
@@ -127,7 +131,7 @@ def prefetch_ahead(case: dict, rng: np.random.Generator) -> Plain:
         source = Source(list(range(size + 20)))
         items = prefetch(source, size)
         first = next(iter(items))
-        fills = look_until(lambda: source.begun >= 1 + size)
+        fills = source.wait_for(1 + size)
         overfills = look_until(lambda: source.begun > 1 + size + 1, looks=4)
         return {
             "first item": first,
@@ -155,7 +159,7 @@ def prefetch_error(case: dict, rng: np.random.Generator) -> Plain:
         error = "none"
         try:
             for item in prefetch(source, case["size"]):
-                if not items and case["good"] <= case["size"]:
+                if not items and case["good"] <= case["size"] and source.is_made_elsewhere:
                     look_until(lambda: source.failed)
                     time.sleep(LOOK)  # so that whoever catches the error has caught it
                 items.append(item)
@@ -179,7 +183,7 @@ def prefetch_stop(case: dict, rng: np.random.Generator) -> Plain:
         source = Source(list(range(taken + size + 30)))
         ahead = prefetch(source, size)
         items = [next(ahead) for _ in range(taken)]
-        look_until(lambda: source.begun >= taken + size)
+        source.wait_for(taken + size)
         ahead.close()
         return {
             "items": items,
