@@ -117,7 +117,9 @@ def test_the_sample_class_goes_all_the_way(
         lost = [row for row in by_machine if row.student == student and row.points < row.max_points]
         assert lost and word in lost[0].message
         assert points(student) > total / 2
-    assert "the file is not JSON" in printed
+    unread = next(row for row in rows if row.student == "zoe-no-notebook")
+    assert "the file is not JSON" in unread.message
+    assert "zoe-no-notebook" in printed
     for student in students:
         assert (out / "feedback" / student / f"{LAB}.html").exists()
     assert (out / "report.html").exists()
