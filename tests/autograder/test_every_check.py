@@ -47,6 +47,7 @@ def of_exercise(result: StageResult, key: str) -> ExerciseResult:
     return next(exercise for exercise in result.exercises if exercise.key == key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", SECRETS)
 @pytest.mark.parametrize("lab", lab_names())
 def test_the_reference_passes_on_fresh_secrets(
@@ -65,6 +66,7 @@ def test_the_reference_passes_on_fresh_secrets(
         assert result.points == result.max_points == bench.lab.points(stage.stage) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["deleted", "broken", "renamed"])
 @pytest.mark.parametrize(("lab", "stage"), STAGES)
 def test_a_stage_without_its_attempts_earns_nothing(
@@ -95,6 +97,7 @@ def test_holes_earn_nothing(lab: str, stage: str, bench_of: BenchOf, warm_of: Wa
     assert (result.points, result.status) == (0, "missing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lab", "key"), EXERCISES)
 def test_every_mistake_loses_points_and_gets_its_hint(
     lab: str, key: str, bench_of: BenchOf, warm_of: WarmOf
@@ -109,6 +112,7 @@ def test_every_mistake_loses_points_and_gets_its_hint(
         assert any(case.hint == mistake.hint for case in exercise.cases), mistake.title
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lab", "key"), EXERCISES)
 def test_every_alternative_gets_full_points(
     lab: str, key: str, bench_of: BenchOf, warm_of: WarmOf
