@@ -12,7 +12,11 @@ from typing import Any
 from jupyter_client.kernelspec import KernelSpec as JupyterKernelSpec
 from jupyter_client.kernelspec import KernelSpecManager
 
+import aisys
+import autograder
+
 from .sandbox import Walls
+from .text import REPOSITORY
 
 KERNEL_NAME = "aisys-warm"
 
@@ -26,8 +30,7 @@ class ForkServer:
     """
 
     def __init__(self, kit: Path, walls: Walls | None) -> None:
-        system = {Path(sys.prefix), Path(sys.base_prefix), kit}
-        self.walls = replace(walls, readable=(*sorted(system), *walls.readable)) if walls else None
+        self.walls = walls_for(kit, walls) if walls is not None else None
         self._folder = tempfile.TemporaryDirectory(prefix="aisys-", ignore_cleanup_errors=True)
         self.address = str(Path(self._folder.name) / "s")
         self._kit = kit
@@ -64,7 +67,8 @@ class ForkServer:
         walls = None
         if self.walls is not None:
             walls = asdict(self.walls)
-            walls["readable"] = [str(path) for path in self.walls.readable]
+            for name in ("readable", "hidden"):
+                walls[name] = [str(path) for path in walls[name]]
         return WarmSpecs({"address": self.address, "walls": walls, "folder": str(folder)})
 
     def stop(self) -> None:
@@ -83,6 +87,18 @@ class ForkServer:
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
+
+
+def walls_for(kit: Path, walls: Walls) -> Walls:
+    """Walls that show this Python and a kit, and nowhere the references or the hidden cases."""
+    readable = {Path(sys.prefix), Path(sys.base_prefix), kit}
+    hidden = {Path(str(package.__file__)).resolve().parent for package in (aisys, autograder)}
+    hidden |= {REPOSITORY} if (REPOSITORY / "pyproject.toml").exists() else set()
+    return replace(
+        walls,
+        readable=(*sorted(readable), *walls.readable),
+        hidden=(*sorted(hidden), *walls.hidden),
+    )
 
 
 class WarmSpecs(KernelSpecManager):

@@ -1,22 +1,21 @@
 """Kernels that run submissions: started in one place, asked for plain data, and never trusted."""
 
-import ast
 import asyncio
 import base64
+import binascii
 import contextlib
 import os
+import re
 import sys
 import tempfile
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty
 from typing import Any
 
 import nbformat
 import psutil
-from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
@@ -26,21 +25,20 @@ from nbformat import NotebookNode
 from aisys.course.errors import CourseError
 from aisys.course.plain import Plain, pack, unpack
 
+from .border import MESSAGE_BYTES, GuardedClient, KernelLost, bound
+from .cgroup import Group
 from .fork_server import KERNEL_NAME
 from .isolation import Server
+from .sandbox import Walls
 
 START_SECONDS = 120
 WALL_FACTOR = 4
 FIRST_LOOK, LONGEST_LOOK = 0.05, 0.5
+DYING_SECONDS = 1.0
+"""So long after its connections the end of a kernel may be seen."""
+MEMORY_BYTES = Walls(()).total_bytes
+TOO_MUCH_MEMORY = f"the kernel used more than {MEMORY_BYTES >> 30} GB of memory"
 ANSWER = "__import__('aisys.course.remote', fromlist=['answer']).answer"
-
-
-class KernelLost(Exception):
-    """The kernel hung (`"timeout"`) or died (`"died"`) over what it was given."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,7 @@ class Limits:
     own_cell_seconds: float = 20.0
     total_seconds: float = 900.0
     output_bytes: int = 1_000_000
+    notebook_output_bytes: int = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -74,15 +73,15 @@ def start_kernel(spec: KernelSpec, scratch: Path) -> NotebookClient:
     With a fork server the kernel is a fork of a warm process, in a sandbox; without one it is an
     ordinary cold kernel in the scratch folder.
     """
+    about: dict[str, Any] = {"kernel_name": "python3"}
     if spec.server is not None:
-        manager = AsyncKernelManager(
-            kernel_name=KERNEL_NAME,
-            kernel_spec_manager=spec.server.specs(scratch),
-            transport="ipc",
-            ip=str(scratch / ".k"),
-        )
-    else:
-        manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=str(scratch / ".k"))
+        specs = spec.server.specs(scratch)
+        about = {"kernel_name": KERNEL_NAME, "kernel_spec_manager": specs}
+    # The kernel's own folder is all that it is sure to see.
+    file = str(scratch / "kernel.json")
+    manager = AsyncKernelManager(
+        transport="ipc", ip=str(scratch / ".k"), connection_file=file, **about
+    )
     client = NotebookClient(
         nbformat.v4.new_notebook(),
         km=manager,
@@ -91,7 +90,8 @@ def start_kernel(spec: KernelSpec, scratch: Path) -> NotebookClient:
         timeout=None,
         record_timing=False,
     )
-    client.reset_execution_trackers()
+    manager.client_factory = GuardedClient
+    bound(manager.context)  # it opens a control channel of its own
     run_sync(_start)(client, manager, _environment(spec.kit, scratch), scratch)
     return client
 
@@ -101,19 +101,30 @@ async def _start(
 ) -> None:
     """Start the kernel and return as soon as it answers, without the waits of `wait_for_ready`."""
     await manager.start_kernel(env=environment, cwd=str(scratch))
-    client.kc = manager.client()
-    client.kc.start_channels()
-    client.kc.kernel_info()
+    client.kc = guarded = manager.client()
+    if not isinstance(guarded, GuardedClient):
+        raise RuntimeError("a kernel's client is none of ours")
+    answering = asyncio.ensure_future(_answering(guarded))
     end = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            await client.kc.get_shell_msg(timeout=1)
-            await client.kc.get_iopub_msg(timeout=1)
-            break
-        except Empty:
-            if not await manager.is_alive() or time.monotonic() > end:
-                raise RuntimeError("a kernel did not start") from None
-            client.kc.kernel_info()
+    while not answering.done():
+        await asyncio.wait({answering}, timeout=1)
+        if not answering.done() and (not await manager.is_alive() or time.monotonic() > end):
+            answering.cancel()
+            raise RuntimeError("a kernel did not start")
+    answering.result()
+
+
+async def _answering(client: GuardedClient) -> None:
+    """Connect to a kernel that starts, and return when both channels work."""
+    await client.connect()
+    client.expect(0)
+    client.kernel_info()
+    await client.get_shell_msg(timeout=None)
+    # A subscription may come too late for what the first request shows.
+    while not await client.iopub_channel.msg_ready():
+        client.kernel_info()
+        await client.get_shell_msg(timeout=None)
+        await asyncio.sleep(0.001)
 
 
 class Session:
@@ -126,6 +137,7 @@ class Session:
         self.spec = spec
         self._scratch = tempfile.TemporaryDirectory(prefix="aisys-", ignore_cleanup_errors=True)
         self._client: NotebookClient | None = None
+        self._room = spec.limits.notebook_output_bytes
 
     def __enter__(self) -> "Session":
         self._client = start_kernel(self.spec, Path(self._scratch.name))
@@ -149,11 +161,20 @@ class Session:
         Raises:
             KernelLost: The cell hung, or the kernel died over it.
         """
-        client = self._alive()
+        client, guarded = self._alive(), self._guarded()
+        client.reset_execution_trackers()
         client.nb.cells = [cell]
         cell.outputs = []
+        room = min(self.spec.limits.output_bytes, self._room)
+        guarded.expect(room)
         run_sync(self._watched)(client.async_execute_cell(cell, 0), seconds, "a cell")
-        self._limit_outputs(cell)
+        cell.execution_count = None
+        self._room -= room - max(0, guarded.iopub_channel.room)
+        if guarded.iopub_channel.cut:
+            note = f"Output after {room:,} characters was cut off.\n"
+            cell.outputs.append(nbformat.v4.new_output("stream", name="stdout", text=note))
+        if guarded.shell_channel.leaving:
+            raise KernelLost("died", "a cell ended the kernel")
         for output in cell.outputs:
             if output.output_type == "error":
                 text = output.evalue.splitlines()[0] if output.evalue else ""
@@ -167,25 +188,15 @@ class Session:
             KernelLost: No answer within so many seconds, or the kernel died.
             CourseError: The answer is no plain data, or the kernel refused.
         """
-        client = self._alive()
         packed = base64.b64encode(pack(request)).decode()
         expressions = {"answer": f"{ANSWER}({packed!r})"}
-        reply = run_sync(self._watched)(self._exchange(client, expressions), seconds, "a probe")
-        answer = reply["content"].get("user_expressions", {}).get("answer", {})
-        if answer.get("status") != "ok":
-            name, text = answer.get("ename", "no answer"), str(answer.get("evalue", ""))
-            raise CourseError(f"the kernel refused: {name}: {text[:200]}")
-        try:
-            text = ast.literal_eval(answer["data"]["text/plain"])
-            return unpack(base64.b64decode(text, validate=True))
-        except (KeyError, ValueError, SyntaxError, TypeError, MemoryError):
-            raise CourseError("the kernel's answer is no plain data") from None
+        self._guarded().expect(0)
+        reply = run_sync(self._watched)(self._exchange(expressions), seconds, "a probe")
+        return _plain_answer(reply["content"])
 
-    async def _exchange(
-        self, client: NotebookClient, expressions: dict[str, str]
-    ) -> dict[str, Any]:
+    async def _exchange(self, expressions: dict[str, str]) -> dict[str, Any]:
         """Have expressions evaluated and wait for the reply, however long it takes."""
-        channels = self._channels(client)
+        channels = self._guarded()
         message = channels.execute(
             "",
             silent=False,
@@ -204,9 +215,9 @@ class Session:
         Time is CPU time of everything in the kernel's session; wall time may be WALL_FACTOR times
         as long, for what sleeps or waits for itself.
         """
-        manager = _manager(self._alive())
+        manager, guarded = _manager(self._alive()), self._guarded()
         task = asyncio.ensure_future(work)
-        started, used = time.monotonic(), _cpu_seconds(manager)
+        started, (used, _) = time.monotonic(), _usage(manager)
         step = FIRST_LOOK
         try:
             while True:
@@ -214,36 +225,30 @@ class Session:
                 if task.done():
                     return task.result()
                 if not await manager.is_alive():
-                    raise KernelLost("died", f"the kernel died while {what} ran")
-                cpu, wall = _cpu_seconds(manager) - used, time.monotonic() - started
+                    raise _death(manager, what)
+                if await guarded.is_cut_off():
+                    raise await _cut_off(manager, what)
+                now, memory = _usage(manager)
+                cpu, wall = now - used, time.monotonic() - started
+                if memory > MEMORY_BYTES:
+                    raise KernelLost("died", f"{TOO_MUCH_MEMORY} while {what} ran")
                 if cpu > seconds or wall > WALL_FACTOR * seconds:
                     spent = "of CPU time" if cpu > seconds else f"times {WALL_FACTOR:g}, waiting"
                     raise KernelLost("timeout", f"{what} gave no result in {seconds:g} s {spent}")
                 step = min(2 * step, LONGEST_LOOK)
         except DeadKernelError:
-            raise KernelLost("died", f"the kernel died while {what} ran") from None
+            raise _death(manager, what) from None
         finally:
             if not task.done():
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await task
 
-    def _limit_outputs(self, cell: NotebookNode) -> None:
-        size = 0
-        for number, output in enumerate(cell.outputs):
-            size += len(str(output))
-            if size > self.spec.limits.output_bytes:
-                note = f"Output after {self.spec.limits.output_bytes:,} characters was cut off.\n"
-                cell.outputs = [
-                    *cell.outputs[:number],
-                    nbformat.v4.new_output("stream", name="stdout", text=note),
-                ]
-                return
-
-    def _channels(self, client: NotebookClient) -> AsyncKernelClient:
-        if not isinstance(client.kc, AsyncKernelClient):
+    def _guarded(self) -> GuardedClient:
+        client = self._alive().kc
+        if not isinstance(client, GuardedClient):
             raise RuntimeError("the session's kernel has no channels")
-        return client.kc
+        return client
 
     def _alive(self) -> NotebookClient:
         if self._client is None:
@@ -265,19 +270,57 @@ def _manager(client: NotebookClient) -> AsyncKernelManager:
     return client.km
 
 
-def _cpu_seconds(manager: AsyncKernelManager) -> float:
-    """CPU time of the kernel's process and all below it that are alive or were waited for."""
+def _plain_answer(content: dict[str, Any]) -> Plain:
+    """The plain data in a reply; raises CourseError where there is none, whatever there is."""
+    try:
+        answer = content["user_expressions"]["answer"]
+        if answer["status"] == "ok":
+            quoted = re.fullmatch(r"'([A-Za-z0-9+/]*={0,2})'", answer["data"]["text/plain"])
+            if quoted:
+                return unpack(base64.b64decode(quoted[1], validate=True))
+        name, text = str(answer.get("ename"))[:100], str(answer.get("evalue"))[:200]
+    except (AttributeError, KeyError, TypeError, IndexError, binascii.Error, RecursionError):
+        raise CourseError("the kernel's answer is no plain data") from None
+    raise CourseError(f"the kernel refused: {name}: {text}")
+
+
+def _death(manager: AsyncKernelManager, what: str) -> KernelLost:
+    group = getattr(manager.provisioner, "group", Group(()))
+    if group.out_of_memory():
+        return KernelLost("died", f"{TOO_MUCH_MEMORY} while {what} ran")
+    return KernelLost("died", f"the kernel died while {what} ran")
+
+
+async def _cut_off(manager: AsyncKernelManager, what: str) -> KernelLost:
+    """What it means that a connection has ended: the kernel's end may not be seen yet."""
+    end = time.monotonic() + DYING_SECONDS
+    while time.monotonic() < end:
+        if not await manager.is_alive():
+            return _death(manager, what)
+        await asyncio.sleep(FIRST_LOOK)
+    most = f"{MESSAGE_BYTES >> 20} MB"
+    said = f"the kernel broke its connection or sent more than {most} at once while {what} ran"
+    return KernelLost("flood", said)
+
+
+def _usage(manager: AsyncKernelManager) -> tuple[float, int]:
+    """CPU seconds and bytes of memory of the kernel's process and all below it.
+
+    CPU time is of those that are alive or were waited for. Memory is what a process does not share
+    with a file; what forks share is counted for each.
+    """
     pid = getattr(manager.provisioner, "pid", None)
     if pid is None:
-        return 0.0
-    spent = 0.0
+        return 0.0, 0
+    spent, memory = 0.0, 0
     with contextlib.suppress(psutil.Error):
         kernel = psutil.Process(pid)
         for process in (kernel, *kernel.children(recursive=True)):
             with contextlib.suppress(psutil.Error):
-                times = process.cpu_times()
+                times, held = process.cpu_times(), process.memory_info()
                 spent += times.user + times.system + times.children_user + times.children_system
-    return spent
+                memory += held.rss - held.shared
+    return spent, memory
 
 
 async def _end(manager: AsyncKernelManager) -> None:

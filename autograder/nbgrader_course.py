@@ -23,6 +23,7 @@ from .isolation import method, server_for
 from .policies import Policies
 from .results import SubmissionResult
 from .settle import adjust
+from .submission import as_submission
 
 
 class Judge(preprocessors.Execute):
@@ -35,7 +36,7 @@ class Judge(preprocessors.Execute):
     ) -> tuple[NotebookNode, ResourcesDict]:
         """Judge one notebook; called by `nbgrader autograde` in place of `Execute`."""
         bench = _bench(self.course, resources["nbgrader"]["assignment"])
-        prepared, stages, _ = bench.judge(nb)
+        prepared, stages, _ = bench.judge(as_submission(json.loads(nbformat.writes(nb))))
         for flag in prepared.flags:
             self.log.warning("%s", flag)
         about, executed = resources["nbgrader"], json.loads(nbformat.writes(prepared.notebook))

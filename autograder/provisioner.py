@@ -1,6 +1,7 @@
 """A kernel provisioner, by Jupyter's own API, that has a warm process fork the kernel."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,8 @@ from jupyter_client.manager import KernelManager
 from jupyter_client.provisioning import KernelProvisionerBase
 from traitlets import Dict, Unicode
 
-from .sandbox import BOX
+from .cgroup import Group, group_for
+from .sandbox import BOX, Walls
 
 
 class WarmProvisioner(KernelProvisionerBase):
@@ -23,6 +25,8 @@ class WarmProvisioner(KernelProvisionerBase):
     folder = Unicode("", help="The kernel's folder where it has no walls.").tag(config=True)
 
     pid: int | None = None
+    group = Group(())
+    _process: int | None = None
     _channel: socket.socket | None = None
     _exit: int | None = None
 
@@ -60,11 +64,28 @@ class WarmProvisioner(KernelProvisionerBase):
         self._channel = channel
         self._lines = channel.makefile("r")
         line = self._lines.readline()
-        if not line.strip() or self._lines.readline() != "ready\n":
+        if not line.strip():
             raise RuntimeError("the warm process started no kernel")
         self.pid, self._exit = int(line), None
+        self._take_hold()
+        if self._lines.readline() != "ready\n":
+            await self.kill()
+            await self.cleanup()
+            raise RuntimeError("the warm process started no kernel")
         outside = f"/proc/{self.pid}/root{home}/.k" if self.walls is not None else f"{home}/.k"
         return {**connection, "ip": outside, "key": manager.session.key}
+
+    def _take_hold(self) -> None:
+        """Hold on to the kernel's process while nothing of the submission runs in it yet.
+
+        A number could be another process's by the time that a signal is sent to it.
+        """
+        if self.pid is None:
+            return
+        with contextlib.suppress(OSError):
+            self._process = os.pidfd_open(self.pid)
+        if self.walls is not None:
+            self.group = group_for(self.pid, Walls.from_json(self.walls))
 
     async def poll(self) -> int | None:
         """The exit status, or None while the kernel lives."""
@@ -91,11 +112,13 @@ class WarmProvisioner(KernelProvisionerBase):
 
     async def send_signal(self, signum: int) -> None:
         """Send a signal to the kernel."""
-        if self.pid is not None and self._exit is None:
-            try:
+        if self.pid is None or self._exit is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            if self._process is not None:
+                signal.pidfd_send_signal(self._process, signum)
+            else:
                 os.kill(self.pid, signum)
-            except ProcessLookupError:
-                self._exit = 1
 
     async def kill(self, restart: bool = False) -> None:
         """End the kernel, and with it everything in its sandbox."""
@@ -111,3 +134,7 @@ class WarmProvisioner(KernelProvisionerBase):
             self._lines.close()
             self._channel.close()
         self._channel = None
+        if self._process is not None:
+            os.close(self._process)
+        self._process = None
+        self.group.close()

@@ -17,6 +17,9 @@ from aisys.course.plain import Plain, pack, unpack
 from .cache import digest
 from .kernel import KernelLost, KernelSpec, Session
 
+MOST_KEPT = 1_000_000
+"""Longer answers are not remembered: a submission may give many."""
+
 
 class Memory:
     """What is known of one submission: answers by their names, and which of them were used.
@@ -43,7 +46,8 @@ class Memory:
 
     def keep(self, name: str, answer: Any) -> None:
         """Remember an answer."""
-        self.known[name] = self.used[name] = answer
+        if len(answer.get("answer", "")) <= MOST_KEPT:
+            self.known[name] = self.used[name] = answer
 
 
 class RememberingSession(Session):

@@ -53,7 +53,7 @@ WITH_CONTENT = set(
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_IMAGES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
+IMAGES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
 _LABELS = {
     "experiment": "experiment: not run by the grader, not graded by machine",
     "added": "added by you",
@@ -183,7 +183,7 @@ class _Renderer(mistune.HTMLRenderer):
         """An attachment, or the image's description where it is none."""
         data = self.attachments.get(url.removeprefix("attachment:"))
         for mime, content in data.items() if isinstance(data, dict) else ():
-            if mime in _IMAGES:
+            if mime in IMAGES:
                 return str(_image(mime, _text(content), self.budget, text).html)
         return str(Markup("[image: {}]").format(text or url[:80]))
 
@@ -228,7 +228,7 @@ def _output(output: dict[str, Any], budget: _Budget) -> Output | None:
 
 def _data(data: dict[str, Any], budget: _Budget) -> Output | None:
     """The richest harmless form of a displayed value."""
-    for mime in _IMAGES:
+    for mime in IMAGES:
         if mime in data:
             return _image(mime, _text(data[mime]), budget)
     html = _text(data.get("text/html"))
@@ -250,7 +250,7 @@ def _image(mime: str, content: str, budget: _Budget, words: str = "plot") -> Out
     text = re.sub(r"\s+", "", content)
     if len(text) > min(MOST_IMAGE, budget.images):
         return Output("note", Markup("An image was left out: it is too large for this page."))
-    if not _is_image(mime, text):
+    if not is_image(mime, text):
         return Output("note", Markup("An image was left out: its data is broken."))
     budget.images -= len(text)
     return Output(
@@ -258,9 +258,10 @@ def _image(mime: str, content: str, budget: _Budget, words: str = "plot") -> Out
     )
 
 
-def _is_image(mime: str, text: str) -> bool:
+def is_image(mime: str, text: str) -> bool:
+    """Whether a base64 text is an image of this type, one of `IMAGES`."""
     try:
-        return base64.b64decode(text, validate=True).startswith(_IMAGES[mime])
+        return base64.b64decode(text, validate=True).startswith(IMAGES[mime])
     except (binascii.Error, ValueError):
         return False
 
@@ -274,7 +275,7 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
     """Data addresses only for embedded images, and no image from anywhere else."""
     if (tag, name) == ("img", "src"):
         match = re.fullmatch(r"data:(image/(?:png|jpeg));base64,([A-Za-z0-9+/=\s]*)", value)
-        good = match and _is_image(match[1], match[2])
+        good = match and is_image(match[1], match[2])
         return value if good else None
     if name == "href":
         return value if re.match(r"(https?://|mailto:|#)", value, re.IGNORECASE) else None

@@ -72,7 +72,7 @@ def start_again(run: Run) -> None:
     waiting = list(run.ran)
     run.session.restart()
     run.ran = []
-    while waiting:
+    while waiting and not run.out_of_time:
         cell = waiting.pop(0)
         copy = nbformat.from_dict({**cell, "outputs": []})
         try:
@@ -105,6 +105,8 @@ def ask_case(run: Run, case: KeyCase, once: bool = False) -> Outcome:
     except KernelLost as lost:
         if once:
             raise
+        if lost.reason in ("flood", "forged"):
+            run.flags.append(f"{case.probe.key}: {lost}.")
         start_again(run)
         status = "timeout" if lost.reason == "timeout" else "raised"
         return Outcome(status, error=DIED, message=str(lost))

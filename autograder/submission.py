@@ -12,7 +12,12 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from .harmless import Cleaner, attachments, text
+
 MAX_BYTES = 50 * 1024 * 1024
+MOST_CELLS = 2_000
+MOST_BRACKETS, MOST_COMMAS = 500_000, 5_000_000
+"""So many of each in a file: its lists take many times the memory that its text does."""
 
 
 class SubmissionError(Exception):
@@ -49,22 +54,51 @@ class Prepared:
 
 def read_submission(path: Path) -> NotebookNode:
     """Read a submitted notebook; raises SubmissionError where it is none."""
-    if not path.exists():
-        raise SubmissionError(f"expected {path.name}, which was not submitted.")
-    if path.stat().st_size > MAX_BYTES:
-        size = path.stat().st_size // 2**20
-        raise SubmissionError(
-            f"the notebook has {size} MB; at most {MAX_BYTES // 2**20} can be read."
-        )
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        if path.is_symlink() or path.parent.is_symlink():
+            raise SubmissionError("expected a file; the notebook is a link, which is not followed.")
+        if not path.exists():
+            raise SubmissionError(f"expected {path.name}, which was not submitted.")
+        if not path.is_file():
+            raise SubmissionError(f"expected a file; {path.name} is none.")
+        if path.stat().st_size > MAX_BYTES:
+            size = path.stat().st_size // 2**20
+            raise SubmissionError(
+                f"the notebook has {size} MB; at most {MAX_BYTES // 2**20} can be read."
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        raise SubmissionError(f"the file cannot be read: {error.strerror}.") from None
+    if content.count(b"[") + content.count(b"{") > MOST_BRACKETS:
+        raise SubmissionError(f"the file holds more than {MOST_BRACKETS:,} lists and dicts.")
+    if content.count(b",") > MOST_COMMAS:
+        raise SubmissionError(f"the file holds more than {MOST_COMMAS:,} items.")
+    try:
+        data = json.loads(content.decode("utf-8"))
     except (UnicodeDecodeError, ValueError, RecursionError):
         raise SubmissionError("expected a notebook; the file is not JSON.") from None
+    return as_submission(data)
+
+
+def as_submission(data: Any) -> NotebookNode:
+    """A notebook with only what we read, in its proper types.
+
+    Args:
+        data: The notebook as JSON.
+
+    Raises:
+        SubmissionError: It is none.
+    """
     if not isinstance(data, dict) or not isinstance(data.get("cells"), list):
         raise SubmissionError("expected a notebook; the file has no cells.")
     if not data["cells"]:
         raise SubmissionError("the notebook is empty: it has no cells.")
-    return nbformat.from_dict({**_head(data), "cells": [_cell(raw) for raw in data["cells"]]})
+    if len(data["cells"]) > MOST_CELLS:
+        count = len(data["cells"])
+        raise SubmissionError(f"the notebook has {count:,} cells; at most {MOST_CELLS:,} are read.")
+    cleaner = Cleaner()
+    cells = [_cell(raw, cleaner) for raw in data["cells"]]
+    return nbformat.from_dict({**_head(data), "cells": cells})
 
 
 def prepare(submitted: NotebookNode, original: NotebookNode) -> Prepared:
@@ -75,7 +109,7 @@ def prepare(submitted: NotebookNode, original: NotebookNode) -> Prepared:
         original: The student's notebook of our build, of the submission's version.
     """
     originals = {cell.id: cell for cell in original.cells}
-    flags = _about_versions(submitted, original)
+    flags, cleaner = _about_versions(submitted, original), Cleaner()
     notebook = nbformat.from_dict({**original, "cells": []})
     prepared = Prepared(notebook, flags=flags)
     seen: set[str] = set()
@@ -84,14 +118,14 @@ def prepare(submitted: NotebookNode, original: NotebookNode) -> Prepared:
         name = _identity(raw, originals)
         ours = originals.get(name)
         if ours is None:
-            placed.append(("", _own_cell(raw)))
+            placed.append(("", _own_cell(raw, cleaner)))
         elif name in seen and _role(ours) != "exercise":
             flags.append(f"A second cell {name} was left out.")
         else:
             if name in seen:
                 flags.append(f"The cell {name} occurs twice; both were run, the last one counts.")
             seen.add(name)
-            placed.append((name, _restored(raw, ours, flags)))
+            placed.append((name, _restored(raw, ours, flags, cleaner)))
     _put_back_missing(placed, original, seen, flags)
     stage = ""
     for number, (name, cell) in enumerate(placed):
@@ -119,8 +153,8 @@ def _head(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cell(raw: Any) -> dict[str, Any]:
-    """One cell with only what we read, in its proper types."""
+def _cell(raw: Any, cleaner: Cleaner) -> dict[str, Any]:
+    """One cell with only what we read, in its proper types; its outputs are made harmless."""
     if not isinstance(raw, dict):
         raise SubmissionError("expected a notebook; one of its cells is malformed.")
     source = raw.get("source", "")
@@ -131,51 +165,49 @@ def _cell(raw: Any) -> dict[str, Any]:
     kind = raw.get("cell_type")
     cell: dict[str, Any] = {
         "cell_type": kind if kind in ("code", "markdown", "raw") else "raw",
-        "id": raw["id"] if isinstance(raw.get("id"), str) else "",
-        "metadata": raw["metadata"] if isinstance(raw.get("metadata"), dict) else {},
-        "source": source,
+        "id": text(raw.get("id"), 100),
+        "metadata": {"nbgrader": {"grade_id": name}} if (name := _grade_id(raw)) else {},
+        "source": text(source, MAX_BYTES),
     }
     if cell["cell_type"] == "code":
-        outputs = raw.get("outputs")
-        cell["outputs"] = (
-            [out for out in outputs if _is_output(out)] if isinstance(outputs, list) else []
-        )
+        cell["outputs"] = cleaner.outputs(raw.get("outputs"))
         cell["execution_count"] = None
+    elif "attachments" in raw:
+        cell["attachments"] = attachments(raw["attachments"])
     return cell
 
 
-def _is_output(output: Any) -> bool:
-    if not isinstance(output, dict):
-        return False
-    try:
-        nbformat.validate(nbformat.from_dict(output), ref="output", version=4)
-    except nbformat.ValidationError:
-        return False
-    return True
+def _grade_id(raw: dict[str, Any]) -> str:
+    """The only word of a cell's metadata that is read."""
+    metadata = raw.get("metadata")
+    nbgrader = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    return text(nbgrader.get("grade_id"), 100) if isinstance(nbgrader, dict) else ""
 
 
 def _identity(cell: NotebookNode, originals: dict[str, NotebookNode]) -> str:
     """The id of our source that a submitted cell goes by."""
     if cell.id in originals:
         return cell.id
-    nbgrader = cell.metadata.get("nbgrader")
-    grade_id = nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None
-    return grade_id if isinstance(grade_id, str) and grade_id in originals else ""
+    grade_id = _grade_id(cell)
+    return grade_id if grade_id in originals else ""
 
 
 def _role(original: NotebookNode) -> str:
     return str(original.metadata["aisys"]["role"])
 
 
-def _own_cell(raw: NotebookNode) -> NotebookNode:
+def _own_cell(raw: NotebookNode, cleaner: Cleaner) -> NotebookNode:
     """A cell that the student added, without any metadata that could mean something."""
     cell = nbformat.from_dict({**raw, "metadata": {}})
+    cleaner.cell(cell)
     if cell.cell_type == "code":
         cell.outputs = []
     return cell
 
 
-def _restored(raw: NotebookNode, ours: NotebookNode, flags: list[str]) -> NotebookNode:
+def _restored(
+    raw: NotebookNode, ours: NotebookNode, flags: list[str], cleaner: Cleaner
+) -> NotebookNode:
     """A submitted cell with our metadata, and with our text where it is locked."""
     cell = nbformat.from_dict({**raw, "metadata": ours.metadata})
     role = _role(ours)
@@ -187,6 +219,10 @@ def _restored(raw: NotebookNode, ours: NotebookNode, flags: list[str]) -> Notebo
             )
         if role != "experiment" and cell.cell_type == "code":
             cell.outputs = []
+        if not is_untouched(cell, ours):
+            cleaner.cell(cell)
+        elif cell.cell_type == "raw":
+            cell.cell_type = "markdown"
         return cell
     if raw.source.strip() != ours.source.strip() or raw.cell_type != ours.cell_type:
         flags.append(f"The locked cell {ours.id} had been edited; it was restored.")
@@ -226,17 +262,23 @@ def _action(role: str, cell: NotebookNode) -> str:
 def _about_versions(submitted: NotebookNode, original: NotebookNode) -> list[str]:
     flags = []
     kernel = submitted.metadata.get("kernelspec")
-    language = kernel.get("language", "python") if isinstance(kernel, dict) else "python"
+    language = _word(kernel.get("language", "python")) if isinstance(kernel, dict) else "python"
     if language != "python":
         flags.append(f"The notebook names a kernel for {language}; it was graded with Python.")
     about = submitted.metadata.get("aisys")
-    version = about.get("version") if isinstance(about, dict) else None
+    version = _word(about.get("version")) if isinstance(about, dict) else None
     ours = original.metadata["aisys"]
     if isinstance(about, dict) and about.get("lab") not in (None, ours["lab"]):
-        flags.append(f"The notebook says that it is {about.get('lab')}; expected {ours['lab']}.")
+        named = _word(about.get("lab"))
+        flags.append(f"The notebook says that it is {named}; expected {ours['lab']}.")
     if version != ours["version"]:
         flags.append(
             f"The notebook is of version {version} of the course; "
             f"it was graded as {ours['version']}."
         )
     return flags
+
+
+def _word(value: Any) -> str:
+    """A word of the notebook's metadata, which may hold anything."""
+    return text(value, 40) or "something else"

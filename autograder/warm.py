@@ -124,7 +124,10 @@ def _become_kernel(request: dict[str, Any], connection: socket.socket) -> None:
         end_with_parent()
     else:
         walls = request["walls"]
-        enter(Walls(**{**walls, "readable": tuple(map(Path, walls["readable"]))}), tell)
+        enter(Walls.from_json(walls), tell)
+    # What the warm process holds is nothing for a submission, such as the pipe that wakes it.
+    os.closerange(3, connection.fileno())
+    os.closerange(connection.fileno() + 1, 1 << 16)
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)

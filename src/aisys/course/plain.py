@@ -21,6 +21,7 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_ITEMS = 1_000_000
 MAX_DEPTH = 64
 MAX_INTEGER_BYTES = 512
+MAX_DIMENSIONS = 32
 
 _ARRAY, _COMPLEX, _INTEGER = 1, 2, 3
 _COMPLEX_FORM = struct.Struct("<dd")
@@ -149,8 +150,12 @@ def _extension(code: int, data: bytes) -> Any:
         return complex(*_COMPLEX_FORM.unpack(data))
     if code != _ARRAY:
         raise PlainDataError(f"This is no packed plain data: unknown extension {code}.")
-    name, shape, content = msgpack.unpackb(data, raw=False)
-    sizes_are_whole = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
+    name, shape, content = msgpack.unpackb(data, raw=False, max_array_len=MAX_DIMENSIONS)
+    sizes_are_whole = (
+        isinstance(shape, list)
+        and len(shape) <= MAX_DIMENSIONS
+        and all(type(n) is int and n >= 0 for n in shape)
+    )
     if name not in _DTYPES or not isinstance(content, bytes) or not sizes_are_whole:
         raise PlainDataError("This is no packed plain data: an array's header is malformed.")
     dtype = _DTYPES[name]

@@ -14,6 +14,9 @@ from .plain import pack, unpack
 from .probes import Case, Outcome, find_probe, run_case
 from .slots import load_lab, slots
 
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+"""What one probe may return: the harness reads no longer message."""
+
 
 def answer(request: str) -> str:
     """Run what a request asks for; both ways base64 of packed plain data.
@@ -33,6 +36,10 @@ def _run(asked: dict[str, Any]) -> dict[str, Any]:
     outcome = run_case(find_probe(asked["probe"]), case)
     if not isinstance(outcome, Outcome):
         raise TypeError("a probe's run gives an Outcome")
+    size = len(pack(outcome.value))
+    if size > MAX_ANSWER_BYTES:
+        message = f"the result has {size:,} bytes; at most {MAX_ANSWER_BYTES:,} may be."
+        outcome = Outcome("raised", error="PlainDataError", message=message)
     return outcome_to_plain(outcome)
 
 
