@@ -13,7 +13,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 
 from . import sandbox
 from .fork_server import ForkServer, walls_for
-from .new_root import READ_ONLY_PROC
+from .new_root import READ_ONLY_PROC, visible
 from .sandbox import BOX, OUTSIDE, Walls, limits
 
 UNSAFE = "--unsafe"
@@ -128,14 +128,17 @@ def bwrap_command(kit: Path, walls: Walls) -> list[str]:
     for name in READ_ONLY_PROC:
         command += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
     for place in ("/tmp", "/dev/shm"):
-        command += ["--size", str(walls.scratch_bytes), "--tmpfs", place]
-    shown = {*map(Path, sandbox.SYSTEM), *walls.readable}
-    shown |= {Path("/etc") / name for name in sandbox.ETC}
+        command += ["--perms", "1777", "--size", str(walls.scratch_bytes), "--tmpfs", place]
+    pieces, links = visible(walls)
+    shown = {*pieces, *(Path("/etc") / name for name in sandbox.ETC)}
     for path in sorted(shown | set(walls.hidden), key=lambda path: len(path.parts)):
         if path in shown:
             command += [*_way_to(path, shown), "--ro-bind-try", str(path), str(path)]
         elif path.is_dir() and any(path.is_relative_to(other) for other in shown):
             command += ["--tmpfs", str(path)]
+    for path, real in links.items():
+        if not any(path.is_relative_to(other) for other in pieces):
+            command += [*_way_to(path, shown), "--symlink", str(real), str(path)]
     return command
 
 
