@@ -1,5 +1,6 @@
 """How submissions are kept apart from everything: forked sandboxes, else bwrap, else a refusal."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -50,19 +51,23 @@ class ColdSandbox:
 
     def __init__(self, kit: Path, walls: Walls) -> None:
         self._command = bwrap_command(kit, walls)
-        self._program = COLD_KERNEL.format(limits=dict(limits(walls)), user=OUTSIDE)
+        self._limits = dict(limits(walls))
+        self._users = itertools.cycle(range(OUTSIDE, OUTSIDE - 1000, -1))
         self._is_root = os.getuid() == 0
         if self._is_root:
             self._command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
 
     def specs(self, folder: Path) -> KernelSpecManager:
         """The kernel specification for a kernel whose scratch is a folder."""
+        # A limit of processes counts all of a user's, so each submission is a user of its own.
+        user = next(self._users)
         if self._is_root:
-            os.chown(folder, OUTSIDE, OUTSIDE)
+            os.chown(folder, user, user)
             folder.chmod(0o755)
         command = [*self._command, *_way_to(folder, set())]
         command += ["--bind", str(folder), str(folder), "--chdir", str(folder)]
-        return _BwrapSpecs([*command, sys.executable, "-c", self._program])
+        program = COLD_KERNEL.format(limits=self._limits, user=user)
+        return _BwrapSpecs([*command, sys.executable, "-c", program])
 
 
 class _BwrapSpecs(KernelSpecManager):
