@@ -52,7 +52,8 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lab, catalogue, original = read_lab(LAB), load_catalogue(LAB), build_lab(LAB)[1]
     right = {key: reference_source(key) for key in lab.keys(STAGE)}
     key = f"{STAGE} linear_cost"
-    here = f'open("/proc/self/comm", "w").write("{MARKED}")\nwhile True: pass'
+    set_name = 15  # PR_SET_NAME; see prctl(2)
+    here = f'import ctypes\nctypes.CDLL(None).prctl({set_name}, b"{MARKED}")\nwhile True: pass'
     made = {
         "ada": right,
         "ben": right,
@@ -328,7 +329,7 @@ def test_a_submission_that_kills_its_worker_twice_is_marked_and_left(
     left = next(result for result in results if result.student == "max")
     assert left.status == "ungraded" and left.flags == (LEFT,) and left.notebook is None
     assert {stage.status for stage in left.stages} == {"ungraded"}
-    assert [row for row in scores(copy) if "max" not in row] == local("ada", "ben")
+    assert [row for row in scores(copy) if not row.startswith("max,")] == local("ada", "ben")
     assert [sentence.partition(" ")[0] for sentence in said] == ["The", "2"]
 
 
