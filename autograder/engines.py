@@ -8,8 +8,10 @@ from typing import Protocol
 
 from .bench import Bench
 from .cache import Cache
+from .fork_server import ForkServer
 from .graded import Graded, Submission, better, grade_one
 from .isolation import method, server_for
+from .spares import spares
 
 
 class Engine(Protocol):
@@ -61,6 +63,9 @@ class LocalEngine:
             for lab, bench in benches.items():
                 server = server_for(bench.spec.kit, self._how, self._hidden)
                 started[lab] = bench.started_by(stack.enter_context(server))
+            servers = [bench.spec.server for bench in started.values()]
+            warm = [server.address for server in servers if isinstance(server, ForkServer)]
+            stack.enter_context(spares(warm))
             late = []
             pool = stack.enter_context(ThreadPoolExecutor(max_workers=self._jobs))
             # Whoever stops waiting for the results does not want those that are not begun.

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -13,8 +12,11 @@ from jupyter_client.manager import KernelManager
 from jupyter_client.provisioning import KernelProvisionerBase
 from traitlets import Dict, Unicode
 
-from .cgroup import Group, group_for
-from .sandbox import BOX, Walls
+from .cgroup import Group
+from .sandbox import BOX
+from .spares import take
+
+OWN_PLACES = ("HOME", "IPYTHONDIR", "MPLCONFIGDIR")
 
 
 class WarmProvisioner(KernelProvisionerBase):
@@ -48,44 +50,29 @@ class WarmProvisioner(KernelProvisionerBase):
         if not isinstance(manager, KernelManager):
             raise RuntimeError("a kernel is started by a kernel manager")
         file, connection = write_connection_file(
-            str(manager.connection_file), transport="ipc", ip=f"{home}/.k", key=manager.session.key
+            str(manager.connection_file), transport="ipc", ip=f"{home}/.k"
         )
         os.unlink(file)
-        inside = {**connection, "key": manager.session.key.decode()}
+        environment = kwargs.get("env") or {}
+        if self.walls is not None:
+            # In a sandbox these are set anew, and what remains is the same for every kernel.
+            environment = {k: v for k, v in environment.items() if k not in OWN_PLACES}
         request = {
             "walls": self.walls,
-            "folder": self.folder,
-            "environment": kwargs.get("env") or {},
-            "connection": inside,
+            "folder": self.folder if self.walls is None else "",
+            "environment": environment,
+            "connection": {**connection, "key": ""},
         }
-        channel = socket.socket(socket.AF_UNIX)
-        channel.connect(self.address)
-        channel.sendall(json.dumps(request).encode() + b"\n")
-        self._channel = channel
-        self._lines = channel.makefile("r")
-        line = self._lines.readline()
-        if not line.strip():
-            raise RuntimeError("the warm process started no kernel")
-        self.pid, self._exit = int(line), None
-        self._take_hold()
-        if self._lines.readline() != "ready\n":
+        begun = take(self.address, request)
+        ready = begun.is_ready()
+        self._channel, self._lines, self._exit = begun.channel, begun.lines, None
+        self.pid, self._process, self.group = begun.pid, begun.process, begun.group
+        if not ready:
             await self.kill()
             await self.cleanup()
             raise RuntimeError("the warm process started no kernel")
         outside = f"/proc/{self.pid}/root{home}/.k" if self.walls is not None else f"{home}/.k"
-        return {**connection, "ip": outside, "key": manager.session.key}
-
-    def _take_hold(self) -> None:
-        """Hold on to the kernel's process while nothing of the submission runs in it yet.
-
-        A number could be another process's by the time that a signal is sent to it.
-        """
-        if self.pid is None:
-            return
-        with contextlib.suppress(OSError):
-            self._process = os.pidfd_open(self.pid)
-        if self.walls is not None:
-            self.group = group_for(self.pid, Walls.from_json(self.walls))
+        return {**connection, "ip": outside, "key": begun.key.encode()}  # type: ignore[typeddict-item]
 
     async def poll(self) -> int | None:
         """The exit status, or None while the kernel lives."""
@@ -107,7 +94,7 @@ class WarmProvisioner(KernelProvisionerBase):
     async def wait(self) -> int | None:
         """Wait for the kernel to end."""
         while await self.poll() is None:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.002)
         return await self.poll()
 
     async def send_signal(self, signum: int) -> None:

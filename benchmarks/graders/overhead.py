@@ -10,9 +10,11 @@ from typing import Any
 from autograder.bench import set_up
 from autograder.border import GuardedClient
 from autograder.course import load_course
+from autograder.fork_server import ForkServer
 from autograder.grade import find_submissions
 from autograder.graded import grade_one
 from autograder.isolation import method, server_for
+from autograder.spares import spares
 
 from .classes import LAB, Class
 
@@ -30,12 +32,13 @@ def overheads(made: Class, most: int) -> list[float]:
         bench = set_up(LAB, course.secret, Path(kits), choice=choice)
         with server_for(bench.spec.kit, method()) as server, own:
             bench = bench.started_by(server)
-            for entry in found:
-                own.seconds, start = 0.0, time.perf_counter()
-                result = grade_one(entry, bench).result
-                if result.status != "graded":
-                    raise SystemExit(f"{entry.student} was not graded: {result.message}")
-                spent.append(time.perf_counter() - start - own.seconds)
+            with spares([server.address] if isinstance(server, ForkServer) else []):
+                for entry in found:
+                    own.seconds, start = 0.0, time.perf_counter()
+                    result = grade_one(entry, bench).result
+                    if result.status != "graded":
+                        raise SystemExit(f"{entry.student} was not graded: {result.message}")
+                    spent.append(time.perf_counter() - start - own.seconds)
     return spent[1:]  # the first waits for the warm process
 
 
