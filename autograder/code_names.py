@@ -1,6 +1,7 @@
 """What the names in a notebook's cells stand for, read without running them."""
 
 import ast
+import functools
 import re
 
 from .suspicious_names import ROOT_OF
@@ -20,8 +21,9 @@ def _python(source: str) -> str:
     return _MAGIC.sub(lambda match: f"{match[1] or match[2] or ''}pass", source)
 
 
+@functools.lru_cache(256)
 def parse(source: str) -> ast.Module | None:
-    """The code as a tree; None where it is no Python, too long or too deep."""
+    """The code as a tree, to be read only; None where it is no Python, too long or too deep."""
     if len(source) > MOST_CODE:
         return None
     try:
