@@ -96,7 +96,7 @@ def handed_in(course: Course, submitted: Path, found: Iterable["Submission"]) ->
         if own and course.policies.of(entry.lab).submissions == "best":
             every = versions_of(course.folder, entry.student, entry.lab)
         kept = {version.content for version in every}
-        if not every or (entry.path.exists() and _hash(entry.path.read_bytes()) not in kept):
+        if not every or (entry.path.is_file() and _hash(entry.path.read_bytes()) not in kept):
             entries.append(entry)
         entries += [replace(entry, path=v.path, version=v.name) for v in every]
     students = {entry.student for entry in found}

@@ -1,11 +1,14 @@
 """Collecting: from folders and real zips as Canvas and Moodle pack them, and hostile ones."""
 
+import contextlib
 import io
 import json
 import os
 import shutil
+import signal
 import stat
 import zipfile
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -309,6 +312,33 @@ def test_what_is_graded_are_the_versions_that_may_count_and_everybody_on_the_ros
     shutil.copytree(submitted, copied)
     elsewhere = handed_in_for(course, copied, find_submissions(copied))
     assert [entry.student for entry in elsewhere] == ["ada", "alan"]
+
+
+def test_a_pipe_in_the_place_of_a_notebook_is_not_waited_for(tmp_path: Path) -> None:
+    course = make_course(tmp_path / "course", 'submissions = "best"')
+    keep_version(course.folder, "ada", LAB, notebook("1"), DEADLINE)
+    submitted = course.folder / "submitted"
+    (submitted / "ada" / LAB / f"{LAB}.ipynb").unlink()
+    os.mkfifo(submitted / "ada" / LAB / f"{LAB}.ipynb")
+    with wakened_after(10):
+        entries = handed_in_for(course, submitted, find_submissions(submitted))
+    assert len(entries) == 1 and entries[0].path.is_file()
+
+
+@contextlib.contextmanager
+def wakened_after(seconds: int) -> Iterator[None]:
+    """End whatever waits for ever with a TimeoutError."""
+
+    def wake(number: int, frame: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, wake)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 # What students hand in
