@@ -58,7 +58,7 @@ gpu-check: ## check on a GPU what can use one
 	@echo "skipped: no lab has code for a GPU so far"
 
 .PHONY: systems
-systems: $(READY) ## add Ray, MPI, cupy and the tools of the lectures to .venv
+systems: $(READY) ## add all of Ray, MPI, cupy and the tools of the lectures to .venv
 	@bash .ci/setup systems
 
 .PHONY: build

@@ -11,19 +11,15 @@ import hmac
 import linecache
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
 from aisys.course import Case, Difference
 from aisys.course.attempts import attempt_text, clear_attempts
 from aisys.course.outcomes import (
-    Recorded,
-    case_key,
     outcome_from_plain,
     outcome_to_plain,
-    write_outcomes,
 )
 from aisys.course.plain import pack, unpack
 from aisys.course.probes import (
@@ -151,6 +147,11 @@ def _cases_from(kept: str, catalogue: Catalogue) -> dict[str, tuple[KeyCase, ...
     return cases
 
 
+def key_of(content: str, lab: str, catalogue: Catalogue) -> AnswerKey:
+    """The answer key that a text of `AnswerKey.content` was made from, with a lab's catalogue."""
+    return AnswerKey(lab, catalogue, _cases_from(content, catalogue))
+
+
 def check_catalogue(lab: LabText, catalogue: Catalogue) -> None:
     """Raise CatalogueError unless every exercise has probes, cases, mistakes and an alternative."""
     keys = lab.keys()
@@ -225,34 +226,6 @@ def attempted(keys: list[str], *sources: str) -> Iterator[None]:
         clear_attempts()
 
 
-def record_visible(lab: LabText, catalogue: Catalogue) -> Path:
-    """Record what references and mistakes make of the visible cases; the file that `check` reads.
-
-    Raises:
-        CatalogueError: A mistake passes every visible case, or an alternative fails one.
-    """
-    check_catalogue(lab, catalogue)
-    records: dict[str, Recorded] = {}
-    for key in lab.keys():
-        pairs = [(probe, case) for probe in probes_of(key) for case in probe.cases]
-        made = _judged(lab, catalogue, key, pairs)
-        fault = _fault(lab, catalogue, key, made)
-        if fault:
-            raise CatalogueError(f"{fault} On the visible cases; change them or the catalogue.")
-        for entry in made:
-            mistakes = tuple(
-                # A traceback quotes lines of the reference, which no kit may hold.
-                (known.mistake.hint, replace(known.outcome, frames=()))
-                for known in entry.mistakes
-                if judge(entry.probe, known.outcome, entry.expected) is not None
-            )
-            record = Recorded(entry.expected, entry.calls, mistakes)
-            records[case_key(entry.probe, entry.case)] = record
-    path = REPOSITORY / "build" / "outcomes" / f"{lab.name}.msgpack"
-    write_outcomes(path, records)
-    return path
-
-
 @functools.cache
 def import_cell(keys: tuple[str, ...]) -> str:
     """The import statements that attempts of these exercises rely on."""
@@ -266,14 +239,14 @@ def _draw(lab: LabText, catalogue: Catalogue, key: str, secret: str) -> tuple[Ke
         for probe in probes_of(key):
             rng = _generator(secret, f"{lab.name}/{probe.name}/{draw}")
             pairs += [(probe, case) for case in catalogue.cases[probe.name](rng)]
-        made = _judged(lab, catalogue, key, pairs)
-        fault = _fault(lab, catalogue, key, made)
+        made = judged(lab, catalogue, key, pairs)
+        fault = fault_of(lab, catalogue, key, made)
         if not fault:
             return tuple(made)
     raise CatalogueError(f"{fault} No draw of {DRAWS} judges it rightly.")
 
 
-def _judged(
+def judged(
     lab: LabText, catalogue: Catalogue, key: str, pairs: list[tuple[Probe, Case]]
 ) -> list[KeyCase]:
     """Run reference and mistakes on the cases."""
@@ -293,7 +266,7 @@ def _judged(
     ]
 
 
-def _fault(lab: LabText, catalogue: Catalogue, key: str, made: list[KeyCase]) -> str:
+def fault_of(lab: LabText, catalogue: Catalogue, key: str, made: list[KeyCase]) -> str:
     """What is judged wrongly, or `""`."""
     verdicts = AnswerKey(catalogue.lab, catalogue, {})
     for entry in made:

@@ -8,7 +8,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from .answers import AnswerKey, answer_key, record_visible, sources_digest
+from .answers import AnswerKey, answer_key, reference_source, sources_digest
 from .build import build_lab
 from .cache import Cache, code_digest, digest, folder_digest
 from .catalogue import load_catalogue
@@ -20,7 +20,9 @@ from .kernel import KernelSpec, Limits, Session
 from .remembering import Memory, RememberingSession
 from .results import StageResult
 from .submission import Prepared, prepare
+from .suspicion import PATCHES, REBINDS, flags_of, kinds_in
 from .text import LabText, read_lab
+from .visible import visible_recorded
 
 
 @dataclass(frozen=True)
@@ -63,19 +65,31 @@ class Bench:
         results = judge_notebook(
             prepared, self.original, self.lab, self.key, self.spec, remembering
         )
+        prepared.flags.extend(flags_of(prepared.written(), self.imports, self.ordinary))
         return prepared, results, memory.used
 
     @functools.cached_property
     def base(self) -> str:
         """A hash of what every answer of a kernel depends on: the kit and the limits."""
         kit = folder_digest(self.spec.kit, without=("checks", "checks.py", "kit.json"))
-        return digest(kit, asdict(self.spec.limits), self.spec.server is not None, sys.version)
+        return digest(kit, asdict(self.spec.limits), sys.version)
 
     @functools.cached_property
     def probes(self) -> dict[str, str]:
         """For each probe, a hash of its code."""
         cases = [case for cases in self.key.cases.values() for case in cases]
         return {case.probe.name: code_digest(case.probe.function) for case in cases}
+
+    @functools.cached_property
+    def imports(self) -> str:
+        """The import cell."""
+        return next((c.source for c in self.original.cells if c.id == "imports"), "")
+
+    @functools.cached_property
+    def ordinary(self) -> frozenset[str]:
+        """What the lab's own code does, and what therefore is not suspicious in it."""
+        own = [cell.source for cell in self.original.cells if cell.cell_type == "code"]
+        return kinds_in([*own, *map(reference_source, self.lab.keys())]) - {PATCHES, REBINDS}
 
     @functools.cached_property
     def whole(self) -> str:
@@ -111,7 +125,7 @@ def set_up(
     """
     whole, catalogue = read_lab(name), load_catalogue(name)
     source, original = build_lab(name, choice)
-    record_visible(whole, catalogue)
+    visible_recorded(whole, catalogue)
     kit = write_tree(folder / name, [name], left_out_keys(whole, choice))
     lab = chosen(whole, choice)
     catalogue = catalogue_of(lab, catalogue)

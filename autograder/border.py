@@ -19,6 +19,8 @@ from .harmless import Cleaner, text
 MESSAGE_BYTES = 24 * 2**20
 """The largest message; a larger one closes the connection before it is read."""
 WAITING_MESSAGES = 8
+NEVER = 1_000_000_000
+"""Milliseconds, eleven days: so long after its end a connection is made again."""
 MOST_BYTES = 64 * 2**20
 """So much may come over while one cell or question is run."""
 _LOOK = 0.01
@@ -177,7 +179,9 @@ def bound(context: zmq.Context) -> None:
     """Bound what comes over the sockets of a context, and have none of them connect again."""
     context.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES)
     context.setsockopt(zmq.RCVHWM, WAITING_MESSAGES)
-    context.setsockopt(zmq.RECONNECT_IVL, -1)
+    # To forbid it outright (-1) would drop the rest of a message that is being read, on which the
+    # library ends this process: fq.cpp, `!_more`.
+    context.setsockopt(zmq.RECONNECT_IVL, NEVER)
 
 
 def _listens(path: str) -> bool:

@@ -65,7 +65,7 @@ def build_lab(name: str, choice: Choice = ALL) -> tuple[NotebookNode, NotebookNo
 
 def write_lab(name: str) -> list[Path]:
     """Build a lab: its source, its committed student notebook, its recorded visible outcomes."""
-    from .answers import record_visible
+    from .visible import record_visible
 
     source, student = build_lab(name)
     paths = [source_path(name), student_path(name)]

@@ -31,19 +31,35 @@ class Cache:
             return None
         return kept.get(key) if isinstance(kept, dict) else None
 
-    def put(self, key: str, entry: Any) -> None:
-        """Keep an entry; a full disk keeps nothing and harms nothing."""
+    def put(self, key: str, entry: Any) -> int:
+        """Keep an entry; a full disk keeps nothing and harms nothing.
+
+        Returns:
+            The bytes that were written, or 0 where nothing is kept.
+        """
         if self._folder is None:
-            return
+            return 0
         path = self._path(key)
         fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        content = json.dumps({key: entry}).encode()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(json.dumps({key: entry}), encoding="utf-8")
+            fresh.write_bytes(content)
             fresh.replace(path)
         except OSError:
             with contextlib.suppress(OSError):
                 fresh.unlink(missing_ok=True)
+            return 0
+        return len(content)
+
+    def size(self, key: str) -> int:
+        """The bytes of an entry, or 0 where there is none; it may be one that cannot be read."""
+        if self._folder is None:
+            return 0
+        try:
+            return self._path(key).stat().st_size
+        except OSError:
+            return 0
 
     def _path(self, key: str) -> Path:
         assert self._folder is not None

@@ -1,15 +1,15 @@
 """The stages that a course chose: the lab's text without the others, and what each stage weighs.
 
 A stage that was not chosen stays readable, with its text and its experiments. Its exercises give
-way to import cells, because the kit and the grader hold their references; its check and its written
-answers leave the notebook, and with them the gradebook. So the notebook stays an ordinary nbgrader
-assignment, and running it from top to bottom works.
+way to one import cell, because the kit and the grader hold their references; its check and its
+written answers leave the notebook, and with them the gradebook. So the notebook stays an ordinary
+nbgrader assignment, and running it from top to bottom works.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from aisys.course.slots import TextSlot, slots
+from aisys.course.slots import TextSlot, find
 
 from .catalogue import Catalogue
 from .text import Cell, LabText, TextError, keys_of
@@ -52,7 +52,9 @@ def chosen(lab: LabText, choice: Choice) -> LabText:
     if not left_out:
         return lab
     kept = tuple(stage for stage in lab.stages if stage.stage in taken)
-    cells = [c for cell in lab.cells for c in (_given(cell) if cell.stage in left_out else [cell])]
+    cells = [
+        c for cell in lab.cells for c in (_given(cell, lab) if cell.stage in left_out else [cell])
+    ]
     given = tuple(key for stage in left_out for key in lab.keys(stage))
     return replace(lab, stages=kept, cells=tuple(cells), given=given)
 
@@ -83,22 +85,34 @@ def catalogue_of(lab: LabText, catalogue: Catalogue) -> Catalogue:
     )
 
 
-def _given(cell: Cell) -> list[Cell]:
+def _given(cell: Cell, lab: LabText) -> list[Cell]:
     """What becomes of a cell whose stage was not chosen."""
     if cell.role in ("check", "answer"):
         return []
     if cell.role == "exercise":
-        slot_of = {slot.key: slot for slot in slots(cell.stage)}
-        slot = slot_of[keys_of(cell)[0]]
-        if isinstance(slot, TextSlot):
+        # One cell for the stage: every cell costs each grading a message there and back.
+        imports = {c.id: _import_of(c) for c in lab.cells if _is_given_code(c, cell.stage)}
+        if cell.id != next(iter(imports), None):
             return []
-        name = slot.name.partition(".")[0]
-        source = f"from {slot.module} import {name}"
-        return [Cell("code", cell.id, source, cell.stage)]
+        return [Cell("code", cell.id, "\n".join(imports.values()), cell.stage)]
     if cell.role == "text" and cell.source.lstrip().startswith(f"## {cell.stage} "):
         heading, _, rest = cell.source.lstrip().partition("\n")
         return [replace(cell, source=f"{heading}\n\n{GIVEN}\n{rest}")]
     return [cell]
+
+
+def _is_given_code(cell: Cell, stage: str) -> bool:
+    """Whether a cell is an exercise of a stage, and in Python, so that it can be imported."""
+    return (
+        cell.role == "exercise"
+        and cell.stage == stage
+        and not isinstance(find(keys_of(cell)[0]), TextSlot)
+    )
+
+
+def _import_of(cell: Cell) -> str:
+    slot = find(keys_of(cell)[0])
+    return f"from {slot.module} import {slot.name.partition('.')[0]}"
 
 
 def _refuse(

@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 
 import autograder  # noqa: F401 (first, so that a student's attempts are never loaded here)
 
+# jsonschema would build a grammar of web addresses for a second; without it, it checks all the same
+# but that one format, which no notebook has.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
 if TYPE_CHECKING:
     from .course import Course
 
@@ -23,14 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not hasattr(options, "run"):
         parser.print_help()
         return 2
-    from .problems import explained
-
+    if getattr(options, "address", None) is not None and options.engine != "ray":
+        parser.error("--address is for --engine ray")
     try:
         return int(options.run(options) or 0)
     except KeyboardInterrupt:
         print("autograder: stopped.", file=sys.stderr)
         return 1
     except Exception as error:
+        from .problems import explained  # it knows every command's errors, and so imports them all
+
         sentence = explained(error)
         if sentence is None:
             raise
@@ -75,7 +81,15 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument("submitted", type=Path, metavar="SUBMITTED")
     grade.add_argument("--out", type=Path, required=True, help="where scores and pages are written")
     grade.add_argument("--lab", action="append", default=[])
-    grade.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1)
+    grade.add_argument(
+        "--jobs", type=_positive, metavar="N", help="submissions at once (default: one a processor)"
+    )
+    grade.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="what runs the submissions"
+    )
+    grade.add_argument(
+        "--address", metavar="HOST:PORT", help="the Ray cluster (default: one of this machine)"
+    )
     grade.add_argument("--course", help="the course's folder (default: the one this is in)")
     grade.add_argument(
         "--unsafe", action="store_true", help="run submissions without a sandbox, on your own risk"
@@ -112,6 +126,13 @@ def _parser() -> argparse.ArgumentParser:
         "--replace", action="store_true", help="replace grades by hand that differ"
     )
     answers.add_argument("--course", help="the course's folder (default: the one this is in)")
+
+    report = command("report", _report, "write the report anew, with near-copies among attempts")
+    report.add_argument("out", type=Path, metavar="OUT", help="what `autograder grade` wrote")
+    report.add_argument(
+        "--earlier", type=Path, metavar="FOLDER", help="an earlier year's submissions to compare"
+    )
+    report.add_argument("--course", help="the course's folder (default: the one this is in)")
 
     demo = command("demo", _demo, "grade a sample class made from the catalogue")
     demo.add_argument("--out", type=Path, default=Path("build/demo"))
@@ -187,16 +208,23 @@ def _grade(options: argparse.Namespace) -> int:
 
     course = course_here(options.course)
     with Progress(options.quiet) as progress:
+        engine = None
+        if options.engine == "ray":
+            from .ray_engine import RayEngine
+
+            hidden = {options.submitted, options.out, *([course.folder] if course else [])}
+            engine = RayEngine(options.address, options.jobs, options.unsafe, hidden, progress.note)
         results = grade_class(
             options.submitted,
             options.out,
             options.lab,
-            options.jobs,
+            options.jobs or os.cpu_count() or 1,
             secret=course.secret if course else None,
             course=course.folder if course else None,
             unsafe=options.unsafe,
             fresh=options.fresh,
             progress=progress.step,
+            engine=engine,
         )
     print_table(results, options.quiet)
     print(f"{options.out / 'scores.csv'}  {options.out / 'report.html'}")
@@ -254,6 +282,16 @@ def _answers(options: argparse.Namespace) -> int:
         f"{taken.empty} answers have no points yet, {len(taken.refused)} were not written."
     )
     return 1 if taken.refused else 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from .class_report import write_class_report
+    from .course import course_here
+
+    done = write_class_report(options.out, course_here(options.course), options.earlier)
+    for line in (*done.notes, *map(str, done.pages)):
+        print(line)
+    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:

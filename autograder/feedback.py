@@ -48,7 +48,7 @@ def write_feedback(folder: Path, result: SubmissionResult, after_deadline: bool 
 def feedback_page(result: SubmissionResult, after_deadline: bool = False) -> str:
     """A student's page as HTML."""
     cells = render_notebook(result.notebook)
-    waiting = sum(s.max_points for s in result.stages if s.status == "manual" and not s.points)
+    waiting = sum(s.max_points for s in result.stages if s.waiting)
     return render(
         "feedback.html",
         title=lab_title([result], result.lab),
@@ -67,7 +67,8 @@ def _stage(stage: StageResult, cells: list[RenderedCell]) -> _Stage:
     wanted = _plain(stage.stage if is_written(stage) else f"{stage.stage}-check")
     place = next((i for i, cell in enumerate(cells, start=1) if _plain(cell.id) == wanted), 0)
     exercises = tuple(_exercise(exercise) for exercise in stage.exercises)
-    return _Stage(stage, tuple(stage_words(stage, titles=False)), exercises, place)
+    words = (stage.message,) if stage.by_hand else stage_words(stage, titles=False)
+    return _Stage(stage, tuple(words), exercises, place)
 
 
 def _rest(message: str, failing: list[CaseResult]) -> str:

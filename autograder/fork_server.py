@@ -48,7 +48,7 @@ class ForkServer:
                 return
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "autograder.warm", self.address],
-                env=_environment(self._kit),
+                env=_environment(self._kit, self._folder.name),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 cwd="/",
@@ -118,7 +118,7 @@ class WarmSpecs(KernelSpecManager):
         )
 
 
-def _environment(kit: Path) -> dict[str, str]:
+def _environment(kit: Path, temporary: str) -> dict[str, str]:
     """Of the grader's environment, what starting Python needs; and one thread a library."""
     names = ("PATH", "LANG", "LC_ALL", "TZ", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
     kept = {name: os.environ[name] for name in names if name in os.environ}
@@ -128,5 +128,6 @@ def _environment(kit: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join([str(kit), here]),
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        "TMPDIR": temporary,
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }

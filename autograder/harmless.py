@@ -13,6 +13,8 @@ from html.parser import HTMLParser
 from typing import Any
 
 import nbformat
+from markupsafe import Markup
+from nbconvert.filters import strip_files_prefix
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
@@ -27,7 +29,9 @@ MOST_MARKDOWN, RENDERED_MARKDOWN, ALL_MARKDOWN = 100_000, 20_000, 60_000
 _TAG = re.compile(r"<(?=[A-Za-z/!?])(?!/?(?:b|br|code|em|hr|i|kbd|s|small|strong|sub|sup|u) ?/?>)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _IMAGE = re.compile(r"!\[(?![^\]\n]{0,200}\]\(attachment:)")
-_ACTIVE_TEX = re.compile(r"\\(?=(?:href|url|style|class|cssId|data|html\w*|require|mmlToken)\b)")
+_ACTIVE_TEX = re.compile(
+    r"\\(?=(?:bbox|class|cssId|data|href|html\w*|mmlToken|require|style|unicode|url)\b)"
+)
 _ADDRESS = re.compile(r"(?:https?://|mailto:|#|[\w./-]+(?:$|[?#]))", re.IGNORECASE)
 _ALIGNMENT = re.compile(r"text-align: ?(?:left|center|right);?")
 _ATTACHMENT = re.compile(r"[\w.() -]{1,100}")
@@ -130,6 +134,14 @@ class Cleaner:
             left_out = ", ".join(text(mime, 50) for mime in list(data)[:5])
             made["text/plain"] = text(data.get("text/plain")) or f"Not shown: {left_out}."
         return made
+
+
+def shown(html: str) -> Markup:
+    """What nbgrader makes of markdown, made harmless once more; a filter of its templates.
+
+    nbgrader's own templates put every text through the filter that this one replaces.
+    """
+    return Markup(_ACTIVE_TEX.sub(r"\\ ", clean_html(strip_files_prefix(html))))
 
 
 def attachments(raw: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """How submissions are kept apart from everything: forked sandboxes, else bwrap, else a refusal."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 
 from . import sandbox
 from .fork_server import ForkServer, walls_for
-from .new_root import READ_ONLY_PROC
+from .new_root import READ_ONLY_PROC, visible
 from .sandbox import BOX, OUTSIDE, Walls, limits
 
 UNSAFE = "--unsafe"
@@ -50,19 +51,23 @@ class ColdSandbox:
 
     def __init__(self, kit: Path, walls: Walls) -> None:
         self._command = bwrap_command(kit, walls)
-        self._program = COLD_KERNEL.format(limits=dict(limits(walls)), user=OUTSIDE)
+        self._limits = dict(limits(walls))
+        self._users = itertools.cycle(range(OUTSIDE, OUTSIDE - 1000, -1))
         self._is_root = os.getuid() == 0
         if self._is_root:
             self._command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
 
     def specs(self, folder: Path) -> KernelSpecManager:
         """The kernel specification for a kernel whose scratch is a folder."""
+        # A limit of processes counts all of a user's, so each submission is a user of its own.
+        user = next(self._users)
         if self._is_root:
-            os.chown(folder, OUTSIDE, OUTSIDE)
+            os.chown(folder, user, user)
             folder.chmod(0o755)
         command = [*self._command, *_way_to(folder, set())]
         command += ["--bind", str(folder), str(folder), "--chdir", str(folder)]
-        return _BwrapSpecs([*command, sys.executable, "-c", self._program])
+        program = COLD_KERNEL.format(limits=self._limits, user=user)
+        return _BwrapSpecs([*command, sys.executable, "-c", program])
 
 
 class _BwrapSpecs(KernelSpecManager):
@@ -128,14 +133,17 @@ def bwrap_command(kit: Path, walls: Walls) -> list[str]:
     for name in READ_ONLY_PROC:
         command += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
     for place in ("/tmp", "/dev/shm"):
-        command += ["--size", str(walls.scratch_bytes), "--tmpfs", place]
-    shown = {*map(Path, sandbox.SYSTEM), *walls.readable}
-    shown |= {Path("/etc") / name for name in sandbox.ETC}
+        command += ["--perms", "1777", "--size", str(walls.scratch_bytes), "--tmpfs", place]
+    pieces, links = visible(walls)
+    shown = {*pieces, *(Path("/etc") / name for name in sandbox.ETC)}
     for path in sorted(shown | set(walls.hidden), key=lambda path: len(path.parts)):
         if path in shown:
             command += [*_way_to(path, shown), "--ro-bind-try", str(path), str(path)]
         elif path.is_dir() and any(path.is_relative_to(other) for other in shown):
             command += ["--tmpfs", str(path)]
+    for path, real in links.items():
+        if not any(path.is_relative_to(other) for other in pieces):
+            command += [*_way_to(path, shown), "--symlink", str(real), str(path)]
     return command
 
 

@@ -258,7 +258,9 @@ def score_output(result: StageResult) -> NotebookNode:
         f"<td>{html.escape(e.message or 'all cases pass')}</td></tr>"
         for e in result.exercises
     )
-    data = {"text/plain": repr(float(result.points)), "text/html": f"<table>{rows}</table>"}
+    # Formulas are set in HTML too, and a message may quote a student's line.
+    table = f"<table>{rows}</table>".replace("\\", "\\\u2060")
+    data = {"text/plain": repr(float(result.points)), "text/html": table}
     return nbformat.v4.new_output("execute_result", data=data, execution_count=1)
 
 

@@ -212,13 +212,12 @@ class Session:
     async def _watched(self, work: Coroutine[Any, Any, Any], seconds: float, what: str) -> Any:
         """Let the kernel work until it is done, dead, or out of time.
 
-        Time is CPU time of everything in the kernel's session; wall time may be WALL_FACTOR times
-        as long, for what sleeps or waits for itself.
+        Time is CPU time of everything in the kernel's session, from the first look on; wall time
+        may be WALL_FACTOR times as long, for what sleeps or waits for itself.
         """
         manager, guarded = _manager(self._alive()), self._guarded()
         task = asyncio.ensure_future(work)
-        started, (used, _) = time.monotonic(), _usage(manager)
-        step = FIRST_LOOK
+        started, used, step = time.monotonic(), -1.0, FIRST_LOOK
         try:
             while True:
                 await asyncio.wait({task}, timeout=step)
@@ -229,6 +228,8 @@ class Session:
                 if await guarded.is_cut_off():
                     raise await _cut_off(manager, what)
                 now, memory = _usage(manager)
+                # Most cells are done before they are looked at, and looking costs as much as they.
+                used = now if used < 0 else used
                 cpu, wall = now - used, time.monotonic() - started
                 if memory > MEMORY_BYTES:
                     raise KernelLost("died", f"{TOO_MUCH_MEMORY} while {what} ran")

@@ -11,12 +11,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from .answers import record_visible
 from .build import build_lab, to_text
 from .catalogue import load_catalogue
 from .choice import ALL, Choice, chosen, left_out_keys, weighted
 from .holes import write_tree
 from .text import LABS_FOLDER, REPOSITORY, LabText, lab_number, read_lab
+from .visible import visible_recorded
 
 EPOCH = 315532800  # 1980-01-01, the earliest date that a zip can hold
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -56,7 +56,7 @@ def build_kit(
     left_out = [left_out_keys(text, choice_of[text.name]) for text in whole]
     open_keys = frozenset(open_keys).union(*left_out)
     for text in whole:
-        record_visible(text, load_catalogue(text.name))
+        visible_recorded(text, load_catalogue(text.name))
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     files: dict[str, bytes] = {}
     for name in names:

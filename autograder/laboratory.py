@@ -14,7 +14,7 @@ import aisys
 
 from .bench import set_up
 from .build import build_lab, student_path, write_notebook
-from .grade import Submission, grade_one
+from .graded import Submission, grade_one
 from .results import SubmissionResult
 from .sources import without_markers
 from .text import REPOSITORY, TextError, lab_names, lab_number

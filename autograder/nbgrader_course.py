@@ -68,6 +68,12 @@ def configure(c: Any, config_file: str) -> None:
     folder = Path(config_file).resolve().parent
     c.CourseDirectory.root = str(folder)
     c.Judge.course = c.LatePenalties.course = str(folder)
+    # A second wall, should a notebook have come into autograded/ by another way than the judge's.
+    c.HTMLExporter.sanitize_html = True
+    c.HTMLExporter.filters = {
+        "clean_html": "autograder.rendering.clean_html",
+        "strip_files_prefix": "autograder.harmless.shown",
+    }
     c.GenerateAssignment.preprocessors = [
         preprocessors.IncludeHeaderFooter,
         preprocessors.LockCells,
@@ -96,7 +102,8 @@ def _bench(folder: str, lab: str) -> Bench:
     scratch = _kept.enter_context(tempfile.TemporaryDirectory(prefix="aisys-kits-"))
     secret = load_course(Path(folder)).secret if _has_course(folder) else secrets.token_hex(32)
     bench = set_up(lab, secret, Path(scratch), choice=_policies(folder).of(lab).choice)
-    return bench.started_by(_kept.enter_context(server_for(bench.spec.kit, method())))
+    server = server_for(bench.spec.kit, method(), (Path(folder),))
+    return bench.started_by(_kept.enter_context(server))
 
 
 def _has_course(folder: str) -> bool:

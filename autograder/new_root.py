@@ -133,25 +133,38 @@ def _proc(root: str) -> None:
             mount("/dev/null", f"{proc}/{name}", None, MS_BIND)
 
 
+def visible(walls: Walls) -> tuple[list[Path], dict[Path, Path]]:
+    """What is visible under its real name, and the links by which it is known too.
+
+    Folders that are hidden are named by their real names, so nothing may be shown under others.
+    """
+    named = {path: path.resolve() for path in (*map(Path, SYSTEM), *walls.readable)}
+    named = {path: real for path, real in named.items() if real.exists()}
+    links = {path: real for path, real in named.items() if path != real}
+    return sorted(set(named.values()), key=lambda path: len(path.parts)), links
+
+
 def _pieces(walls: Walls, root: str) -> None:
     """Show what is visible, the outer before the inner, and cover what is to be hidden in it."""
-    pieces = {path for path in (*map(Path, SYSTEM), *walls.readable) if path.exists()}
+    pieces, links = visible(walls)
     covers = []
-    for piece in sorted(pieces | set(walls.hidden), key=lambda path: len(path.parts)):
+    hidden = [h for h in walls.hidden if any(p != h and h.is_relative_to(p) for p in pieces)]
+    for piece in sorted({*pieces, *hidden}, key=lambda path: len(path.parts)):
         if piece in pieces:
             _show(piece, root)
         elif os.path.isdir(f"{root}{piece}"):
             covers.append(f"{root}{piece}")
             mount("tmpfs", covers[-1], "tmpfs", _HARMLESS, "size=1m,mode=755")
+    for path, real in links.items():
+        if not os.path.lexists(f"{root}{path}"):
+            os.makedirs(f"{root}{path.parent}", exist_ok=True)
+            os.symlink(real, f"{root}{path}")
     for cover in covers:
         mount(None, cover, None, _READ_ONLY)
 
 
 def _show(piece: Path, root: str) -> None:
     target = f"{root}{piece}"
-    if piece.is_symlink():
-        os.symlink(os.readlink(piece), target)
-        return
     if os.path.ismount(target) or os.path.exists(target):
         return
     os.makedirs(target)

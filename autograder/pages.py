@@ -12,7 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from .wording import SIGNS, WORDS, case_words, number, one_line, visible
+from .wording import SIGNS, WORDS, case_words, number, one_line, status_words, visible
 
 TEMPLATES = Path(__file__).parent / "templates"
 LONGEST_NAME = 100
@@ -81,6 +81,8 @@ def _environment() -> Environment:
         case_words=case_words,
         visible=visible,
         one_line=one_line,
+        status_words=status_words,
+        feedback_link=feedback_link,
     )
     environment.globals.update(SIGNS=SIGNS, WORDS=WORDS)
     return environment

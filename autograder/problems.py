@@ -6,6 +6,7 @@ from aisys.course.errors import CourseError
 
 from .archive import ArchiveError
 from .catalogue import CatalogueError
+from .class_report import ReportError
 from .collect import CollectError
 from .course import CourseFileError
 from .export import ExportError
@@ -15,6 +16,7 @@ from .isolation import IsolationError
 from .kit import KitError
 from .marks import MarksError
 from .policies import PolicyError
+from .ray_cluster import RayError
 from .roster import RosterError
 from .sources import SourceError
 from .submission import SubmissionError
@@ -34,6 +36,8 @@ _EXPLAINED = (
     KitError,
     MarksError,
     PolicyError,
+    RayError,
+    ReportError,
     RosterError,
     SourceError,
     SubmissionError,

@@ -7,6 +7,7 @@ make a page that no browser opens.
 
 import base64
 import binascii
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -192,14 +193,23 @@ def _markdown(source: str, budget: _Budget, attachments: Any = None) -> Markup:
     """Markdown as HTML; text that is too long, or that the parser gives up on, stays as it is."""
     if len(source) <= min(MOST_TEXT, budget.html):
         budget.html -= len(source)
-        renderer = _Renderer(attachments if isinstance(attachments, dict) else {}, budget)
         try:
-            return clean_html(
-                str(mistune.create_markdown(renderer=renderer, plugins=PLUGINS)(source))
-            )
+            if isinstance(attachments, dict):
+                return _rendered(source, _Renderer(attachments, budget))
+            return _without_attachments(source)
         except Exception:  # hostile text must not cost its author the whole page
             pass
     return Markup("<pre>{}</pre>").format(budget.clip(source))
+
+
+@functools.lru_cache(maxsize=1024)
+def _without_attachments(source: str) -> Markup:
+    """Markdown as HTML; most cells are the same in the notebooks of a class."""
+    return _rendered(source, _Renderer({}, _Budget()))
+
+
+def _rendered(source: str, renderer: _Renderer) -> Markup:
+    return clean_html(str(mistune.create_markdown(renderer=renderer, plugins=PLUGINS)(source)))
 
 
 def _code(source: str, budget: _Budget) -> Markup:
@@ -207,6 +217,12 @@ def _code(source: str, budget: _Budget) -> Markup:
     budget.coloured -= len(text)
     if source.startswith("%%") or budget.coloured < 0:
         return Markup.escape(text)
+    return _coloured(text)
+
+
+@functools.lru_cache(maxsize=1024)
+def _coloured(text: str) -> Markup:
+    """Python in colours; most cells are the same in the notebooks of a class."""
     # The lexer takes quadratic time over lines of blanks.
     text = "\n".join(line.rstrip() for line in text.split("\n"))
     lexer = PythonLexer(stripnl=False, ensurenl=False)

@@ -1,20 +1,32 @@
-"""The instructor's page: one file with the whole class, its difficulties and its mistakes."""
+"""The instructor's pages: a file for each lab with the class, its difficulties and mistakes."""
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
 from markupsafe import Markup
 
-from .pages import feedback_link, render, write_atomically
+from .item_analysis import FEWEST, POOR, Item, item_analysis
+from .pages import feedback_link, render, safe_name, write_atomically
+from .report_groups import (
+    NAMED,
+    Flagged,
+    Group,
+    Slow,
+    mistakes,
+    noticed,
+    slowest,
+    tampering,
+    unexplained,
+)
 from .report_plots import distribution_plot, stages_plot
+from .report_similarity import Section, section
 from .results import StageResult, SubmissionResult
+from .similarity import Similarity
 from .wording import (
     counts,
-    exercise_words,
     is_written,
     lab_title,
     number,
@@ -24,7 +36,8 @@ from .wording import (
 )
 
 MOST_MISTAKES = 25
-NAMED = 12
+MOST_ROWS = 40
+"""A longer table is folded."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,7 @@ class _Column:
     title: str
     most: float
     mean: float | None
+    item: Item | None
 
 
 @dataclass(frozen=True)
@@ -49,26 +63,10 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Group:
-    """Something that several submissions share: a mistake, a kind of failure, a flag."""
-
-    key: str
-    words: str
-    hint: str
-    students: tuple[str, ...]
-
-    @property
-    def named(self) -> str:
-        """The first students by name, and how many more there are."""
-        names = ", ".join(self.students[:NAMED])
-        more = len(self.students) - NAMED
-        return f"{names} and {more} more" if more > 0 else names
-
-
-@dataclass(frozen=True)
 class _Lab:
-    """One lab's part of the page."""
+    """What a lab's page says."""
 
+    name: str
     title: str
     facts: tuple[tuple[str, str], ...]
     columns: tuple[_Column, ...]
@@ -76,57 +74,112 @@ class _Lab:
     most: float
     mean: float | None
     plots: tuple[Markup, ...]
-    mistakes: tuple[_Group, ...]
-    unexplained: tuple[_Group, ...]
-    flags: tuple[_Group, ...]
+    mistakes: tuple[Group, ...]
+    unexplained: tuple[Group, ...]
+    tampering: tuple[Flagged, ...]
+    noticed: tuple[Group, ...]
+    slowest: tuple[Slow, ...]
+    similarity: Section | None
     statuses: frozenset[str]
 
 
-def write_report(path: Path, results: Sequence[SubmissionResult], title: str) -> None:
+def write_report(
+    path: Path,
+    results: Sequence[SubmissionResult],
+    title: str,
+    similarity: Mapping[str, Similarity] | None = None,
+) -> list[Path]:
     """Write the report beside its `feedback/` folder, to which it links.
 
     Args:
-        path: The HTML file; it needs no other file to be read.
+        path: The HTML file; it needs no other file to be read. With several labs it is a page of
+            links, and each lab's page lies beside it: `report-LAB.html`.
         results: Any number of submissions of any number of labs.
-        title: The page's heading.
+        title: The pages' heading.
+        similarity: What the comparison of attempts found, by lab; by default nothing is said of it.
+
+    Returns:
+        The pages, `path` first.
     """
-    write_atomically(path, report_page(results, title))
+    labs = _by_lab(results)
+    found = similarity or {}
+    if len(labs) < 2:
+        write_atomically(path, report_page(results, title, found.get(next(iter(labs), ""))))
+        return [path]
+    links = []
+    for lab, entries in labs.items():
+        page = path.with_name(f"{path.stem}-{safe_name(lab)}.html")
+        write_atomically(page, report_page(entries, title, found.get(lab), back=path.name))
+        links.append((lab_title(entries, lab), page.name, tuple(_facts_of(entries))))
+    students = len({result.student for result in results})
+    write_atomically(path, render("labs.html", title=title, students=students, labs=links))
+    return [path, *(path.with_name(name) for _, name, _ in links)]
 
 
-def report_page(results: Sequence[SubmissionResult], title: str) -> str:
-    """The report as HTML."""
-    ordered = sorted(results, key=lambda result: (result.lab, result.student))
-    labs: dict[str, list[SubmissionResult]] = defaultdict(list)
-    for result in ordered:
-        labs[result.lab].append(result)
-    students = len({result.student for result in ordered})
+def report_page(
+    results: Sequence[SubmissionResult],
+    title: str,
+    similarity: Similarity | None = None,
+    back: str = "",
+) -> str:
+    """The page of one lab as HTML.
+
+    Args:
+        results: The lab's submissions.
+        title: The page's heading.
+        similarity: What the comparison of attempts found, or None where there was none.
+        back: The name of the page of all labs, or `""`.
+    """
+    ordered = sorted(results, key=lambda result: result.student)
     return render(
         "report.html",
         title=title,
-        students=students,
-        submissions=sum(was_submitted(result) for result in ordered),
-        labs=[_lab(entries) for entries in labs.values()],
+        lab=_lab(ordered, similarity) if ordered else None,
+        back=back,
+        FEWEST=FEWEST,
+        POOR=POOR,
+        MOST_ROWS=MOST_ROWS,
+        NAMED=NAMED,
     )
 
 
-def _lab(results: list[SubmissionResult]) -> _Lab:
+def _by_lab(results: Sequence[SubmissionResult]) -> dict[str, list[SubmissionResult]]:
+    labs: dict[str, list[SubmissionResult]] = defaultdict(list)
+    for result in sorted(results, key=lambda result: (result.lab, result.student)):
+        labs[result.lab].append(result)
+    return labs
+
+
+def _lab(results: list[SubmissionResult], similarity: Similarity | None) -> _Lab:
     counted = [result for result in results if counts(result)]
     columns = _columns(results, counted)
     most = max(result.max_points for result in results)
     stages = [stage for result in results for stage in result.stages]
+    flagged = tampering(results)
+    first = {entry.student for entry in flagged}
+    rows = [_row(result, columns) for result in results]
     return _Lab(
+        name=results[0].lab,
         title=lab_title(results, results[0].lab),
         facts=tuple(_facts(results, counted, most)),
         columns=columns,
-        rows=tuple(_row(result, columns) for result in results),
+        rows=tuple(sorted(rows, key=lambda row: row.student not in first)),
         most=most,
         mean=fmean(result.points for result in counted) if counted else None,
         plots=tuple(_plots(counted, columns, most)),
-        mistakes=tuple(_mistakes(results)[:MOST_MISTAKES]),
-        unexplained=tuple(_unexplained(results)[:MOST_MISTAKES]),
-        flags=tuple(_flags(results)),
+        mistakes=tuple(mistakes(results)[:MOST_MISTAKES]),
+        unexplained=tuple(unexplained(results)[:MOST_MISTAKES]),
+        tampering=tuple(flagged),
+        noticed=tuple(noticed(results)),
+        slowest=tuple(slowest(results)),
+        similarity=section(similarity) if similarity is not None else None,
         statuses=frozenset(stage.status for stage in stages),
     )
+
+
+def _facts_of(results: list[SubmissionResult]) -> Iterable[tuple[str, str]]:
+    most = max(result.max_points for result in results)
+    return _facts(results, [result for result in results if counts(result)], most)
 
 
 def _facts(
@@ -150,7 +203,7 @@ def _facts(
     )
     if failed:
         yield str(failed), "not graded: the grader failed"
-    waiting = sum(any(stage.status == "manual" for stage in result.stages) for result in results)
+    waiting = sum(any(stage.waiting for stage in result.stages) for result in results)
     if waiting:
         yield str(waiting), "with answers to grade by hand"
 
@@ -174,16 +227,29 @@ def _columns(
         for stage in result.stages:
             if stage.status != "ungraded":
                 points[stage.stage].append(stage.points)
-    by_hand = {s.stage for result in counted for s in result.stages if s.status == "manual"}
+    waiting = {stage.stage for result in counted for stage in result.stages if stage.waiting}
+    items = _items(counted, [s for s in first if s not in waiting and first[s].max_points > 0])
     return tuple(
         _Column(
             name,
             one_line(first[name].title),
             first[name].max_points,
-            fmean(points[name]) if points[name] and name not in by_hand else None,
+            fmean(points[name]) if points[name] and name not in waiting else None,
+            items.get(name),
         )
         for name in dict.fromkeys(stage.stage for stage in every)
     )
+
+
+def _items(counted: list[SubmissionResult], stages: list[str]) -> dict[str, Item]:
+    """The item analysis over the submissions that have all these stages graded."""
+    tables = [{s.stage: s for s in result.stages if s.status != "ungraded"} for result in counted]
+    whole = [table for table in tables if all(stage in table for stage in stages)]
+    if not whole or not stages:
+        return {}
+    points = [[table[stage].points for stage in stages] for table in whole]
+    most = [max(table[stage].max_points for table in whole) for stage in stages]
+    return dict(zip(stages, item_analysis(points, most), strict=True))
 
 
 def _row(result: SubmissionResult, columns: tuple[_Column, ...]) -> _Row:
@@ -191,51 +257,6 @@ def _row(result: SubmissionResult, columns: tuple[_Column, ...]) -> _Row:
     cells = tuple(found.get(column.stage) for column in columns)
     link = feedback_link(result.student, result.lab)
     return _Row(result.student, link, cells, result.points, tuple(went_wrong(result)))
-
-
-def _mistakes(results: list[SubmissionResult]) -> list[_Group]:
-    """The recognised mistakes, the most frequent first."""
-    students: dict[tuple[str, str], list[str]] = defaultdict(list)
-    hints: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for result in results:
-        for stage in result.stages:
-            for exercise in stage.exercises:
-                if exercise.mistake:
-                    key = exercise.key, one_line(exercise.mistake)
-                    students[key].append(result.student)
-                    hints[key].update(case.hint for case in exercise.cases if case.hint)
-    return _most_frequent(
-        _Group(*key, hints[key].most_common(1)[0][0] if hints[key] else "", tuple(names))
-        for key, names in students.items()
-    )
-
-
-def _unexplained(results: list[SubmissionResult]) -> list[_Group]:
-    """Failures that no catalogued mistake explains, by exercise and by what is seen of them."""
-    students: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for result in results:
-        for stage in result.stages:
-            for exercise in stage.exercises:
-                if (
-                    exercise.status not in ("passed", "missing", "ungraded")
-                    and not exercise.mistake
-                ):
-                    words = re.sub(r" in \d+ of \d+ cases$", "", exercise_words(exercise))
-                    students[exercise.key, words].append(result.student)
-    return _most_frequent(_Group(*key, "", tuple(names)) for key, names in students.items())
-
-
-def _flags(results: list[SubmissionResult]) -> list[_Group]:
-    students: dict[str, list[str]] = defaultdict(list)
-    for result in results:
-        every = [*result.flags, *(flag for stage in result.stages for flag in stage.flags)]
-        for flag in dict.fromkeys(one_line(flag, 300) for flag in every):
-            students[flag].append(result.student)
-    return _most_frequent(_Group("", flag, "", tuple(names)) for flag, names in students.items())
-
-
-def _most_frequent(groups: Iterable[_Group]) -> list[_Group]:
-    return sorted(groups, key=lambda group: (-len(group.students), group.key, group.words))
 
 
 def _plots(

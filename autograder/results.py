@@ -56,7 +56,10 @@ class ExerciseResult:
 
 @dataclass(frozen=True)
 class StageResult:
-    """One graded cell: a stage, or a written answer (whose `stage` is the answer's id)."""
+    """One graded cell: a stage, or a written answer (whose `stage` is the answer's id).
+
+    `by_hand` says that its points are a person's, and that nobody is to look at it again.
+    """
 
     stage: str
     title: str
@@ -66,6 +69,12 @@ class StageResult:
     message: str
     exercises: tuple[ExerciseResult, ...] = ()
     flags: tuple[str, ...] = ()
+    by_hand: bool = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it is an answer that a person is still to grade."""
+        return self.status == "manual" and not self.by_hand
 
 
 @dataclass(frozen=True)

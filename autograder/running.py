@@ -47,6 +47,11 @@ class Run:
         """Whether the whole notebook's time is used up."""
         return time.monotonic() - self.started > self.session.spec.limits.total_seconds
 
+    def note(self, flag: str) -> None:
+        """Note something, once."""
+        if flag not in self.flags:
+            self.flags.append(flag)
+
 
 def run_cell(run: Run, step: Step) -> None:
     """Run one cell; after a hang or a death a fresh kernel gets the cells so far without it."""
@@ -60,7 +65,7 @@ def run_cell(run: Run, step: Step) -> None:
         error = run.session.run_cell(step.cell, seconds)
     except KernelLost as lost:
         run.cell_errors[step.id] = str(lost)
-        run.flags.append(f"The cell {name} was given up: {lost}.")
+        run.note(f"The cell {name} was given up: {lost}.")
         step.cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"{lost}\n")]
         start_again(run)
         return
@@ -116,9 +121,10 @@ def ask_case(run: Run, case: KeyCase, once: bool = False) -> Outcome:
         if once:
             raise
         if lost.reason in ("flood", "forged"):
-            run.flags.append(f"{case.probe.key}: {lost}.")
+            run.note(f"{case.probe.key}: {lost}.")
         start_again(run)
         status = "timeout" if lost.reason == "timeout" else "raised"
         return Outcome(status, error=DIED, message=str(lost))
     except CourseError as error:
+        run.note(f"{case.probe.key}: {error}.")
         return Outcome("raised", error="NoAnswer", message=str(error))

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from .grades import Entries, Entry, cell_of
 from .judge import of_exercises, points_for, score_output
@@ -61,7 +62,7 @@ def adjust(policy: LabPolicy, result: SubmissionResult) -> SubmissionResult:
             if waiver.holds_for(result.student) and result.status == "graded":
                 stage = _waived(stage, waiver)
         stages.append(_weighed(stage, policy.choice.weight(stage.stage)))
-    return replace(result, stages=tuple(stages), notebook=_rescored(result, stages))
+    return replace(result, stages=tuple(stages), notebook=rescored(result.notebook, stages))
 
 
 def with_hand_grades(result: SubmissionResult, entry: Entry | None) -> SubmissionResult:
@@ -184,25 +185,23 @@ def _weighed(stage: StageResult, weight: float) -> StageResult:
     return replace(stage, points=points, max_points=most, exercises=exercises)
 
 
-def _rescored(result: SubmissionResult, stages: list[StageResult]) -> dict[str, object] | None:
+def rescored(
+    notebook: dict[str, Any] | None, stages: Iterable[StageResult]
+) -> dict[str, Any] | None:
     """The executed notebook with the points that count in its graded cells."""
-    if result.notebook is None:
+    if notebook is None:
         return None
     by_cell = {cell_of(stage.stage): stage for stage in stages}
     cells = []
-    for cell in result.notebook["cells"]:
+    for cell in notebook["cells"]:
         stage = by_cell.get(cell.get("id", ""))
-        changed = stage is not None and (
-            stage not in result.stages
-            or cell["metadata"].get("nbgrader", {}).get("points") != stage.max_points
-        )
-        if stage is not None and changed:
+        if stage is not None:
             nbgrader = {**cell["metadata"].get("nbgrader", {}), "points": stage.max_points}
             cell = {**cell, "metadata": {**cell["metadata"], "nbgrader": nbgrader}}
             if cell["cell_type"] == "code":
                 cell["outputs"] = [dict(score_output(stage))]
         cells.append(cell)
-    return {**result.notebook, "cells": cells}
+    return {**notebook, "cells": cells}
 
 
 def _by_hand(stage: StageResult, entry: Entry) -> StageResult:
@@ -214,7 +213,11 @@ def _by_hand(stage: StageResult, entry: Entry) -> StageResult:
     comment = f": {grade.comment}" if grade.comment else "."
     if not stage.exercises:
         return replace(
-            stage, points=round(points, 2), status="manual", message=f"Graded by hand{comment}"
+            stage,
+            points=round(points, 2),
+            status="manual",
+            message=f"Graded by hand{comment}",
+            by_hand=grade.manual is not None and not grade.waiting,
         )
     status = "passed" if points >= stage.max_points else "partial" if points > 0 else "failed"
     said = f"{points:g} points were given by hand{comment}"

@@ -51,11 +51,22 @@ class Prepared:
     steps: list[Step] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
 
+    def written(self) -> list[NotebookNode]:
+        """The cells that are the student's own: attempts, written answers, and added cells."""
+        return [
+            step.cell for step in self.steps if not step.id or step.key or step.action == "answer"
+        ]
+
 
 def read_submission(path: Path) -> NotebookNode:
     """Read a submitted notebook; raises SubmissionError where it is none."""
+    return submission_of(read_bytes(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a submitted file; raises SubmissionError where there is none to be read."""
     try:
-        if path.is_symlink() or path.parent.is_symlink():
+        if any(place.is_symlink() for place in (path, *path.parents[:2])):
             raise SubmissionError("expected a file; the notebook is a link, which is not followed.")
         if not path.exists():
             raise SubmissionError(f"expected {path.name}, which was not submitted.")
@@ -66,9 +77,13 @@ def read_submission(path: Path) -> NotebookNode:
             raise SubmissionError(
                 f"the notebook has {size} MB; at most {MAX_BYTES // 2**20} can be read."
             )
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise SubmissionError(f"the file cannot be read: {error.strerror}.") from None
+
+
+def submission_of(content: bytes) -> NotebookNode:
+    """The notebook in the bytes of a file; raises SubmissionError where there is none."""
     if content.count(b"[") + content.count(b"{") > MOST_BRACKETS:
         raise SubmissionError(f"the file holds more than {MOST_BRACKETS:,} lists and dicts.")
     if content.count(b",") > MOST_COMMAS:

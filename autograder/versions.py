@@ -17,7 +17,7 @@ from .course import Course
 from .lateness import moment_of, read_timestamp, stamp, write_timestamp
 
 if TYPE_CHECKING:
-    from .grade import Submission
+    from .graded import Submission
 
 COLLECTED, SUBMITTED = "collected", "submitted"
 

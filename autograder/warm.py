@@ -8,6 +8,7 @@ Run as `python -m autograder.warm SOCKET`; `autograder.fork_server` does.
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -15,6 +16,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,9 @@ def _import_all() -> None:
     with contextlib.suppress(ImportError):
         importlib.import_module("torch").set_num_threads(1)
     importlib.import_module("aisys.course.remote").warm_up()
+    # What is there now stays: no fork looks through it, which would copy the pages it lies on.
+    gc.collect()
+    gc.freeze()
     # Nothing of the harness is to be found from a kernel.
     sys.path[:] = [path for path in sys.path if Path(path) != Path(__file__).resolve().parents[1]]
 
@@ -136,6 +141,7 @@ def _become_kernel(request: dict[str, Any], connection: socket.socket) -> None:
     os.environ.update(request["environment"])
     os.environ.update(HOME=home, IPYTHONDIR=f"{home}/.ipython", MPLCONFIGDIR=f"{home}/.matplotlib")
     os.environ.update(JUPYTER_RUNTIME_DIR=home, TMPDIR=home)
+    tempfile.tempdir = None  # whoever asked for it before the fork got another's
     _fresh_random_state()
     for name in [name for name in sys.modules if name.split(".")[0] == "autograder"]:
         del sys.modules[name]

@@ -1,10 +1,12 @@
 """Results in words and signs: the same in the terminal, the report and the feedback."""
 
+import functools
 import re
 import unicodedata
 from collections.abc import Sequence
 
 from .results import CaseResult, ExerciseResult, StageResult, SubmissionResult
+from .text import lab_names, read_lab
 
 SIGNS = {
     "passed": "✓",
@@ -63,7 +65,7 @@ def visible(name: str) -> str:
 
 
 def lab_title(results: Sequence[SubmissionResult], lab: str) -> str:
-    """The lab's title from a graded notebook, or one made of its name."""
+    """The lab's title from a graded notebook, from its text, or made of its name."""
     for result in results:
         if result.lab == lab and result.notebook is not None:
             metadata = result.notebook.get("metadata")
@@ -71,6 +73,13 @@ def lab_title(results: Sequence[SubmissionResult], lab: str) -> str:
             title = about.get("title") if isinstance(about, dict) else None
             if isinstance(title, str):
                 return one_line(title)
+    return _title(lab)
+
+
+@functools.cache
+def _title(lab: str) -> str:
+    if lab in lab_names():
+        return one_line(read_lab(lab).title)
     match = re.fullmatch(r"lab(\d+)_(\w+)", lab)
     return f"Lab {match[1]}: {match[2].replace('_', ' ')}" if match else visible(lab)
 
@@ -78,6 +87,16 @@ def lab_title(results: Sequence[SubmissionResult], lab: str) -> str:
 def is_written(stage: StageResult) -> bool:
     """Whether a graded cell is a written answer; stages go by numbers such as 1.3."""
     return not re.fullmatch(r"\d+(\.\d+)*", stage.stage)
+
+
+def status_words(stage: StageResult) -> str:
+    """How a stage ended, in words."""
+    return "to be graded by hand" if stage.waiting else WORDS.get(stage.status, stage.status)
+
+
+def is_tampering(flag: str) -> bool:
+    """Whether a flag is a sign of tampering, as `suspicion` words them, and not just unusual."""
+    return flag.startswith("Cell ") or "signs of tampering" in flag
 
 
 def was_submitted(result: SubmissionResult) -> bool:

@@ -75,3 +75,16 @@ def test_the_benchmark_of_the_engine_runs(common, tmp_path):
     result = json.loads((folder / "results" / "autodiff.json").read_text())
     systems = {row["system"] for row in result["rows"]}
     assert {"this engine", "PyTorch eager"} <= systems
+
+
+@pytest.mark.thorough
+def test_the_benchmark_of_the_graders_runs(tmp_path):
+    """In a copy of the folder, so that the committed result stays."""
+    folder = shutil.copytree(BENCHMARKS, tmp_path / "copy")
+    command = [sys.executable, str(folder / "grading.py"), "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((folder / "results" / "grading.json").read_text())
+    rates = {row["system"] for row in result["rows"] if row["unit"] == "notebooks/min"}
+    assert {"stock nbgrader", "this harness, one worker"} <= rates
+    assert all(row["value"] > 0 for row in result["rows"] if row["unit"] == "notebooks/min")

@@ -113,6 +113,7 @@ def test_float32_stays_float32():
         ([(1, 2, 4, 4), (1, 1, 3, 3), (1,)], "a window has 18 elements, a kernel 9"),
         ([(1, 1, 4, 4), (2, 1, 3, 3), (1,)], r"the bias must have shape \[2\]"),
         ([(1, 4, 4), (2, 1, 3, 3), (2,)], "images have the axes"),
+        ([(1, 1, 4, 4), (2, 3), (2,)], r"the weight of conv2d has the axes .* shape \[2, 3\]"),
     ],
 )
 def test_shapes_that_do_not_fit_are_named(shapes, reason):

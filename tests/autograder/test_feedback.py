@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from autograder.feedback import feedback_page, write_feedback
+from autograder.gradebook import opened
 from autograder.pages import safe_name
 from autograder.rendering import clean_html, plain_text, render_notebook
 from autograder.results import SubmissionResult
 from tests.autograder.html_elements import Elements, dangers
+from tests.autograder.sample_course import LAB, enter, make_course
+from tests.autograder.sample_course import result as judged
 from tests.autograder.sample_results import (
     HINT,
     HOSTILE,
@@ -160,6 +163,38 @@ def test_points_and_what_is_still_to_be_graded_are_said() -> None:
     assert "3.67 of 12 points, 2 of them still to be graded by hand" in text_of(partial())
     assert "3.5 of 12 points" in text_of(hung())
     assert "graded by hand" not in text_of(hung())
+
+
+def graded_answer(folder: Path, points: float | None, comment: str = "") -> str:
+    """The feedback's text where a person gave these points, None: nothing yet, to an answer."""
+    course = make_course(folder)
+    enter(course, [judged("ada")])
+    if points is not None:
+        with opened(folder) as gradebook:
+            grade = gradebook.find_grade("1_5-written", LAB, LAB, "ada")
+            grade.manual_score, grade.needs_manual_grade = points, False
+            remark = gradebook.find_comment("1_5-written", LAB, LAB, "ada")
+            remark.manual_comment = comment
+            gradebook.db.commit()
+    (entered,) = enter(course, [judged("ada")])
+    stages = tuple(s for s in entered.stages if s.stage == "1.5-written")
+    return text_of(replace(entered, stages=stages, notebook=None))
+
+
+@pytest.mark.parametrize("points", [0.0, 1.0])
+def test_an_answer_that_a_person_graded_does_not_wait_whatever_its_points(
+    tmp_path: Path, points: float
+) -> None:
+    text = graded_answer(tmp_path, points, "Name the `cause`.")
+    assert "still to be graded" not in text
+    assert "to be graded by hand" not in text
+    assert f"Graded by hand: Name the cause. {points:g} /" in text
+
+
+def test_an_answer_that_nobody_graded_yet_waits(tmp_path: Path) -> None:
+    text = graded_answer(tmp_path, None)
+    assert "still to be graded by hand" in text
+    assert "✎ to be graded by hand 0 /" in text
 
 
 def test_an_unreadable_notebook_and_a_failed_grader_are_explained() -> None:

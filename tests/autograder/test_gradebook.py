@@ -2,6 +2,8 @@
 
 import dataclasses
 import sqlite3
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -164,6 +166,47 @@ def test_a_locked_gradebook_is_waited_for(course: Course) -> None:
     waiting.join()
     lock.close()
     assert ("ada", LAB) in read_entries(course.folder)
+
+
+SAVING = """
+import sys
+from pathlib import Path
+from autograder.course import load_course
+from autograder.gradebook import save_results
+from tests.autograder.sample_course import result
+
+course = load_course(Path(sys.argv[1]))
+results = [result(student, 0.5) for student in sys.argv[2:]]
+print("ready", flush=True)
+sys.stdin.readline()
+save_results(course.folder, results, course.policies)
+"""
+
+
+def test_two_processes_may_write_at_once(course: Course) -> None:
+    save_lab(course.folder, LAB, released())
+    groups = [[f"{name}{number}" for number in range(10)] for name in ("ada", "bob")]
+    root, pipe = Path(__file__).parents[2], subprocess.PIPE
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SAVING, str(course.folder), *group],
+            cwd=root,
+            stdin=pipe,
+            stdout=pipe,
+            text=True,
+        )
+        for group in groups
+    ]
+    for process in processes:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [process.communicate() and process.returncode for process in processes] == [0, 0]
+    known = read_entries(course.folder)
+    assert set(known) == {(student, LAB) for group in groups for student in group}
+    assert {entry.points for entry in known.values()} == {result("ada", 0.5).points}
 
 
 def test_a_gradebook_that_stays_locked_is_said(course: Course) -> None:

@@ -1,19 +1,27 @@
 """The instructor's page."""
 
 import re
+import statistics
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from nbformat.v4 import new_code_cell
 
 from autograder.feedback import write_feedback
+from autograder.item_analysis import FEWEST, item_analysis
 from autograder.report import report_page, write_report
+from autograder.similarity import Alike, Match, Similarity
+from autograder.suspicion import flags_of
+from autograder.wording import is_tampering
 from tests.autograder.html_elements import Elements, dangers
 from tests.autograder.sample_results import (
     HINT,
+    HOSTILE_NAME,
     absent,
     hostile,
+    hung,
     partial,
     perfect,
     sample_class,
@@ -119,11 +127,16 @@ def test_the_page_is_the_same_for_the_same_results() -> None:
     assert report_page(sample_class(), "R") == report_page(list(reversed(sample_class())), "R")
 
 
-def test_several_labs_have_a_section_each() -> None:
-    page = report_page([perfect(), replace(perfect(), lab="lab2_operators", notebook=None)], "R")
-    headings = re.findall(r"<h2>(.*?)</h2>", page)
-    assert headings == ["Lab 1: an end-to-end example", "Lab 2: operators"]
-    assert "2 submissions of 1 student in 2 labs" in page
+def test_several_labs_have_a_page_each(tmp_path: Path) -> None:
+    two = [perfect(), replace(perfect(), lab="lab2_operators", notebook=None)]
+    pages = write_report(tmp_path / "report.html", two, "R")
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in pages}
+    first = Elements(pages[0].read_text(encoding="utf-8"))
+    assert [link["href"] for link in first.named("a")] == [page.name for page in pages[1:]]
+    assert "1 student in 2 labs" in first.text
+    second = pages[2].read_text(encoding="utf-8")
+    assert "Lab 2: operators" in second and 'href="report.html"' in second
+    assert all(dangers(page.read_text(encoding="utf-8")) == [] for page in pages)
 
 
 @pytest.mark.parametrize("results", [[], [absent()], [ungraded()], [hostile()]])
@@ -138,3 +151,120 @@ def test_a_thousand_students_make_a_page_that_a_browser_opens() -> None:
     assert len(rows_of(page)) == 1001
     assert len(Elements(page).named("svg")) == 2
     assert len(page) < 2_000_000
+
+
+def section_of(page: str, heading: str) -> str:
+    """The text between a heading and the next."""
+    section = re.split(r"<h[23]", page.split(f">{heading}</h", 1)[1])[0]
+    return " ".join(Elements(section[2:]).text.split())
+
+
+def class_of(shares: list[tuple[bool, bool, bool]]) -> list:
+    """Submissions that have passed or failed 1.3, 1.4 and 1.5."""
+    made = []
+    for number, passed in enumerate(shares):
+        stages = [s for s in perfect().stages if s.stage != "1.3-written"]
+        stages = [
+            s if p else replace(s, points=0.0, status="failed")
+            for s, p in zip(stages, passed, strict=True)
+        ]
+        made.append(replace(perfect(), student=f"s{number:02}", stages=tuple(stages)))
+    return made
+
+
+def test_difficulty_is_the_mean_share_and_discrimination_leaves_the_stage_out() -> None:
+    points = [[1, 4, 0], [0, 4, 2], [1, 0, 1], [0, 0, 0], [1, 4, 2], [1, 4, 1],
+              [0, 0, 2], [1, 4, 2], [0, 0, 1], [1, 2, 2]]  # fmt: skip
+    first, second, third = item_analysis(points, [1, 4, 2])
+    assert (first.difficulty, second.difficulty, third.difficulty) == (0.6, 0.55, 0.65)
+    rest = [row[1] + row[2] for row in points]
+    expected = statistics.correlation([row[0] for row in points], rest)
+    assert first.discrimination == pytest.approx(expected)
+    total = statistics.correlation([row[0] for row in points], [sum(row) for row in points])
+    assert first.discrimination < total, "a stage correlates with a total that it is part of"
+
+
+def test_a_stage_of_a_small_class_or_without_variance_has_no_discrimination() -> None:
+    few = item_analysis([[1, 0]] * (FEWEST - 1), [1, 1])
+    assert all(item.discrimination is None and "too few" in item.reason for item in few)
+    alike, other = item_analysis([[1, i % 2] for i in range(20)], [1, 1])
+    assert alike.discrimination is None and "no variance" in alike.reason
+    assert other.discrimination is None and "no variance" in other.reason
+
+
+def test_a_stage_that_weak_submissions_pass_and_strong_ones_fail_is_named() -> None:
+    strong, weak = (True, False, True), (False, True, False)
+    text = section_of(report_page(class_of([strong, weak] * 6), "R"), "The stages")
+    assert "1.4 A data-flow graph 3 0.50 -1.00 Hardly tells strong submissions from weak" in text
+    text = section_of(report_page(class_of([strong, weak]), "R"), "The stages")
+    assert text.count("too few: 2 of at least 10") == 3
+
+
+def test_an_answer_that_waits_for_its_grader_has_no_difficulty_yet() -> None:
+    page = report_page([perfect(), partial()], "R")
+    assert "1.3-written" not in section_of(page, "The stages")
+    assert fact(page, "with answers to grade by hand") == "2"
+    graded = [
+        replace(result, stages=tuple(replace(s, by_hand=True) for s in result.stages))
+        for result in (perfect(), partial())
+    ]
+    page = report_page(graded, "R")
+    assert "1.3-written" in section_of(page, "The stages")
+    assert "with answers to grade by hand" not in page
+
+
+def test_students_with_signs_of_tampering_come_first() -> None:
+    cell = new_code_cell("import numpy\nnumpy.allclose = lambda *a: True", id="mine")
+    signs = flags_of([cell], "", frozenset())
+    assert signs and all(is_tampering(sign) for sign in signs)
+    harmless = partial().flags + partial().stages[0].flags
+    assert harmless and not any(is_tampering(flag) for flag in harmless)
+    page = report_page([perfect(), replace(partial(), student="zoe", flags=tuple(signs))], "R")
+    assert "zoe Cell mine patches numpy.allclose" in section_of(page, "Signs of tampering")
+    assert "patches" not in section_of(page, "What was noticed")
+    assert list(rows_of(page))[0] == "zoe"
+
+
+def test_the_slowest_come_first_and_a_time_out_is_named() -> None:
+    text = section_of(report_page([perfect(), hung(), partial()], "R"), "Slowest submissions")
+    assert "kurt 61.0 8.7 no result in time: 1.4 run, 1.5 gradients grace 7.0 1.0 ada 6.2" in text
+
+
+def pair(one: str, other: str, evidence: float = 20.0) -> Match:
+    return Match(one, other, evidence, (Alike("1.3 im2col", 0.93, 40),))
+
+
+def test_near_copies_are_listed_by_who_hangs_together() -> None:
+    ring = (pair("ada", "bob", 30), pair("bob", "cyd"), pair("eve", "fay", 9))
+    page = report_page([perfect()], "R", Similarity(pairs=ring))
+    text = section_of(page, "Near-copies among the attempts")
+    assert "3 students: ada, bob, cyd 1.3 im2col 93 %" in text
+    assert "eve, fay 1.3 im2col 93 % 9" in text
+    said = section_of(page, "Similarity") + page.split("Similarity")[1]
+    assert "no attempts close to the reference" in said
+    assert "earlier year" not in said, "nothing is said of a comparison that was not made"
+
+
+def test_reference_alternatives_and_an_earlier_year_are_reported_apart() -> None:
+    close = Match("ada", "", 0.0, (Alike("1.3 im2col", 0.8, 40, "by strides"),))
+    found = Similarity(
+        reference=(close,), alternatives=(close,), earlier=(pair("ada", "old"), pair("ada", "ada"))
+    )
+    page = report_page([perfect()], "R", found)
+    assert "ada 1.3 im2col 80 %" in section_of(page, "Close to the reference")
+    assert "(by strides)" in section_of(page, "Close to an alternative of the catalogue")
+    text = section_of(page, "Near-copies of an earlier year&#39;s attempts".replace("&#39;", "'"))
+    assert "ada old 1.3 im2col 93 % 20" in text and "ada (their own)" in text
+
+
+def test_names_in_the_similarity_section_are_inert() -> None:
+    many = tuple(pair(HOSTILE_NAME, f"s{i}{HOSTILE_NAME}") for i in range(60))
+    found = Similarity(many, many, many, many, 60)
+    assert dangers(report_page([hostile()], "R", found)) == []
+
+
+def test_a_thousand_near_copies_make_no_huge_page() -> None:
+    ring = tuple(pair(f"s{i:03}", f"s{i + 1:03}") for i in range(999))
+    couples = tuple(pair(f"a{i:03}", f"b{i:03}") for i in range(1000))
+    found = Similarity(ring + couples, ring, ring, ring, 1000)
+    assert len(report_page([perfect()], "R", found)) < 2_000_000

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from autograder.answers import record_visible
 from autograder.catalogue import load_catalogue
 from autograder.text import REPOSITORY, read_lab
+from autograder.visible import visible_recorded
 from tests.browser.notebook import Notebook
 from tests.browser.servers import SECONDS, running
 
@@ -62,7 +62,7 @@ def page(context: BrowserContext) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """A server started as by `make lab1`, its `work/` in a folder of its own: address, notebook."""
-    record_visible(read_lab(LAB), load_catalogue(LAB))
+    visible_recorded(read_lab(LAB), load_catalogue(LAB))
     folder = tmp_path_factory.mktemp("lab")
     command = [sys.executable, "-c", OPEN, str(folder), LAB]
     with running(command, REPOSITORY, folder / "home") as address:

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from autograder.answers import mistake_source, reference_source
 from autograder.build import build_lab
 from autograder.catalogue import load_catalogue
-from autograder.choice import Choice
+from autograder.choice import Choice, chosen
 from autograder.cli import main
 from autograder.course import load_course
 from autograder.gradebook import database_url
@@ -46,7 +46,7 @@ def grade(course: Path) -> None:
 
 def submit(course: Path, mistakes: tuple[str, ...]) -> None:
     """Hand in a notebook with a catalogued mistake in some exercises and all else solved."""
-    lab, catalogue = read_lab(LAB), load_catalogue(LAB)
+    lab, catalogue = chosen(read_lab(LAB), choice(course)), load_catalogue(LAB)
     attempts = {key: reference_source(key) for key in lab.keys()}
     attempts |= {key: mistake_source(catalogue.mistakes_of(key)[0]) for key in mistakes}
     notebook = fill(build_lab(LAB, choice(course))[1], lab, attempts)

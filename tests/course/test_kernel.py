@@ -99,6 +99,7 @@ def test_resume_after_a_restart_in_a_kernel(tmp_path: Path) -> None:
         "print('experiment' in globals(), sample99.exercises.kernel.text)",
         EXPORT,
     )
-    assert outputs[0][0].text == "lab99.ipynb: 2 attempt cells are back in place.\n"
+    assert "lab99.ipynb" in outputs[0][0].text
+    assert outputs[0][0].text.endswith("2 attempt cells are back in place.\n")
     assert outputs[1][0].text.split() == ["False", "my", "text"]
     assert "14.0 my text" in outputs[2][0].text

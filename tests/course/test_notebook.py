@@ -1,7 +1,9 @@
 """The course inside an IPython shell, as in a notebook's kernel."""
 
 import html
+import os
 import re
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -168,6 +170,8 @@ def notebook(tmp_path: Path, name: str = "lab99.ipynb") -> Path:
 
 def test_resume_puts_the_attempts_back_and_runs_no_experiment(shell, lab, tmp_path, capsys) -> None:
     path = notebook(tmp_path)
+    an_hour_ago = time.time() - 3600
+    os.utime(path, (an_hour_ago, an_hour_ago))
     run(shell, capsys, IMPORTS)
     shown = run(shell, capsys, f"resume({str(path)!r})")
     assert lab.scale(2) == 10
@@ -181,7 +185,8 @@ def test_resume_puts_the_attempts_back_and_runs_no_experiment(shell, lab, tmp_pa
     ]
     assert shown.splitlines() == [
         "AttemptError: `pipeline` takes (xs); yours takes (ys).",
-        "lab99.ipynb: 3 attempt cells are back in place.",
+        f"lab99.ipynb, as saved at {time.strftime('%H:%M', time.localtime(an_hour_ago))}, "
+        "60 minutes ago: 3 attempt cells are back in place.",
         "These raised an error: 99.4 pipeline.",
     ]
     assert run(shell, capsys, "1 + 1").strip().endswith("2")
@@ -201,7 +206,7 @@ def test_resume_finds_the_kernels_own_notebook(shell, lab, tmp_path, monkeypatch
         'name it, as in resume("lab1_autodiff.ipynb").'
     )
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
-    assert "two.ipynb: 3 attempt cells" in run(shell, capsys, "resume()")
+    assert "just now: 3 attempt cells" in run(shell, capsys, "resume()")
     assert lab.scale(2) == 10
 
 

@@ -122,3 +122,53 @@ def test_a_full_disk_is_said_in_one_line_and_loses_nothing(
     assert "No space left on device" in done.stderr
     assert grade(copy).wait() == 0
     assert (copy / "out" / "scores.csv").read_text(encoding="utf-8") == undisturbed
+
+
+LOCKING = """
+import sqlite3, sys
+lock = sqlite3.connect(sys.argv[1], isolation_level=None)
+lock.execute("BEGIN EXCLUSIVE" if sys.argv[2] == "all" else "BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+IMPATIENT = """
+import sys
+from autograder import cli, gradebook
+usual = gradebook.database_url
+gradebook.database_url = lambda folder, wait=0: usual(folder, 0.2)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("what", ["writing", "all"])
+def test_a_gradebook_that_another_process_has_locked_is_said_and_loses_nothing(
+    what: str, course: Path, undisturbed: str, tmp_path: Path
+) -> None:
+    """The grading does not wait as long as usual here; afterwards it goes on."""
+    copy = tmp_path / "course"
+    shutil.copytree(course.with_name("undisturbed"), copy)
+    best, mistaken = (
+        copy / "submitted" / student / LAB / f"{LAB}.ipynb" for student in STUDENTS[:2]
+    )
+    mistaken.write_bytes(best.read_bytes())
+    arguments = ["grade", str(copy / "submitted"), "--out", str(copy / "out")]
+    arguments += ["--course", str(copy), "--quiet"]
+    locking = [sys.executable, "-c", LOCKING, str(copy / "gradebook.db"), what]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(locking, stdin=pipe, stdout=pipe, text=True) as lock:
+        assert lock.stdout is not None and lock.stdout.readline() == "locked\n"
+        command = [sys.executable, "-c", IMPATIENT, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert lock.stdin is not None
+        lock.stdin.close()
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "gradebook.db was locked by another program" in done.stderr
+    assert (copy / "out" / "scores.csv").read_text(encoding="utf-8") == undisturbed
+    assert main([*arguments]) == 0
+    before = {line for line in undisturbed.splitlines() if STUDENTS[1] not in line}
+    after = (copy / "out" / "scores.csv").read_text(encoding="utf-8").splitlines()
+    assert {line for line in after if STUDENTS[1] not in line} == before
+    points = {line.split(",", 4)[2]: line.split(",", 4)[3] for line in after if STUDENTS[0] in line}
+    mended = {line.split(",", 4)[2]: line.split(",", 4)[3] for line in after if STUDENTS[1] in line}
+    assert points == mended

@@ -12,7 +12,7 @@ import numpy as np
 
 from aisys.autodiff.convolution import im2col
 from aisys.autodiff.gradients import register_gradient
-from aisys.autodiff.graph import Node, apply, reduce_sum, reshape, transpose
+from aisys.autodiff.graph import Node, ShapeError, apply, reduce_sum, reshape, transpose
 from aisys.autodiff.operations import Shape, register_operation
 from aisys.course import exercise
 
@@ -34,6 +34,11 @@ def conv2d(x: Node, weight: Node, bias: Node, stride: int = 1, padding: int = 0)
     Raises:
         ShapeError: The shapes do not fit.
     """
+    if len(weight.shape) != 4:
+        raise ShapeError(
+            "the weight of conv2d has the axes out_channels, channels, kernel_height and "
+            f"kernel_width; {weight} has the shape {list(weight.shape)}"
+        )
     _, _, kernel_height, kernel_width = weight.shape
     window: dict[str, Any] = {
         "kernel_height": kernel_height,

@@ -44,7 +44,8 @@ def progress(lab: int | None = None) -> None:
             f"<td><code>{html.escape(names)}</code></td></tr>"
         )
         plain.append(f"  {stage}: {words}{left}")
-    show_page(Page(f"<table>{''.join(rich)}</table>", "\n".join(["Progress", *plain])))
+    head = "<tr><th>stage</th><th>visible cases</th><th>to do</th></tr>"
+    show_page(Page(f"<table>{head}{''.join(rich)}</table>", "\n".join(["Progress", *plain])))
 
 
 @contextmanager

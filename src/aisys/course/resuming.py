@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from pathlib import Path
 
 from .errors import CourseError
@@ -39,9 +40,21 @@ def resume(notebook: str | os.PathLike[str] | None = None) -> None:
         if is_written or not result.success:
             name = cell.metadata.get("aisys", {}).get("exercise", cell.id)
             (ran if result.success else failed).append(name)
-    print(f"{path.name}: {len(ran)} attempt cells are back in place.")
+    saved = _how_long_ago(path.stat().st_mtime)
+    print(f"{path.name}, as saved {saved}: {len(ran)} attempt cells are back in place.")
     if failed:
         print(f"These raised an error: {', '.join(failed)}.")
+
+
+def _how_long_ago(saved: float) -> str:
+    """The moment a file was saved, for somebody who may have typed since."""
+    minutes = round((time.time() - saved) / 60)
+    clock = time.strftime("%H:%M", time.localtime(saved))
+    if minutes < 1:
+        return f"at {clock}, just now"
+    if minutes < 120:
+        return f"at {clock}, {minutes} minute{'s' if minutes > 1 else ''} ago"
+    return time.strftime("on %Y-%m-%d at %H:%M", time.localtime(saved))
 
 
 def is_attempt(source: str) -> bool:
