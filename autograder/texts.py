@@ -1,4 +1,4 @@
-"""Text exercises: their texts come from the notebook's file, their cases from a kernel of their own.
+"""Text exercises: their texts are the notebook file's, their cases run in a kernel of their own.
 
 The kernel that the submission's cells run in has no part in it. For each text exercise a fresh one
 is forked, in a sandbox of its own, in which no cell has run; it gets the texts that the exercise's
@@ -34,7 +34,7 @@ class Texts:
     open_session: Callable[[KernelSpec], Session]
 
     def for_exercise(self, key: AnswerKey, exercise: str) -> dict[str, str]:
-        """The texts that an exercise's cases use: its own, and those that the reference's runs read.
+        """The texts that an exercise's cases use: its own, and those that they call.
 
         Another text's change then leaves what is known of this exercise as it was.
         """
