@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from .apart import run_apart
 from .compare import Difference
+from .compiling import find_compiler
 from .display import show
 from .errors import CheckFailed
 from .kitinfo import is_open, kit
@@ -106,6 +107,8 @@ def _of_exercise(slot: Slot, memory: _Memory) -> ExerciseReport:
         return memory.reports[slot.key]
     if slot.attempt is None:
         return memory.reports.setdefault(slot.key, ExerciseReport(slot, attempted=False))
+    if getattr(slot, "language", "") == "cpp":
+        find_compiler()  # says how to get one where there is none
     # A placeholder, so that exercises that call each other end.
     memory.reports[slot.key] = ExerciseReport(slot, attempted=True)
     lab = int(slot.stage.partition(".")[0])

@@ -42,8 +42,8 @@ class NoCompiler(CourseError):
         super().__init__(
             "No C++ compiler was found. Install one and run the cell again: "
             "`sudo apt install g++` on Debian and Ubuntu (in WSL too), `sudo dnf install gcc-c++` "
-            "on Fedora, `xcode-select --install` on macOS, `conda install gxx` in a conda "
-            "environment on Linux. The variable CXX may name another one."
+            "on Fedora, `xcode-select --install` on macOS, `conda install cxx-compiler` "
+            "in a conda environment. The variable CXX may name another one."
         )
 
 
@@ -126,6 +126,15 @@ def find_compiler() -> str:
         if path is not None:
             return path
     raise NoCompiler
+
+
+def has_compiler() -> bool:
+    """Whether there is a C++ compiler."""
+    try:
+        find_compiler()
+    except NoCompiler:
+        return False
+    return True
 
 
 @functools.cache
