@@ -28,14 +28,14 @@ static std::tuple<Tensor, Tensor, Tensor> linear_gelu_backward(
     return {torch::stable::matmul(scaled, weight), weight_gradient, bias_gradient};
 }
 
-STABLE_TORCH_LIBRARY_FRAGMENT(AISYS_NAMESPACE, library) {
-    library.def(
+STABLE_TORCH_LIBRARY_FRAGMENT(AISYS_NAMESPACE, given) {
+    given.def(
         "linear_gelu_backward(Tensor upstream, Tensor slope, Tensor x, Tensor weight)"
         " -> (Tensor, Tensor, Tensor)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(AISYS_NAMESPACE, CPU, library) {
-    library.impl("linear_gelu_backward", TORCH_BOX(&linear_gelu_backward));
+STABLE_TORCH_LIBRARY_IMPL(AISYS_NAMESPACE, CPU, given) {
+    given.impl("linear_gelu_backward", TORCH_BOX(&linear_gelu_backward));
 }
 
 // Given: refuse a tensor that has not so many dimensions (-1: one or more) or is not of float32.
