@@ -64,14 +64,18 @@ def build_lab(name: str, choice: Choice = ALL) -> tuple[NotebookNode, NotebookNo
 
 
 def write_lab(name: str) -> list[Path]:
-    """Build a lab: its source, its committed student notebook, its recorded visible outcomes."""
-    from .visible import record_visible
+    """Build a lab: its source, its committed student notebook, its recorded visible outcomes.
+
+    Without a C++ compiler, the outcomes of what is written in C++ are left out.
+    """
+    from .visible import lacking_compiler, record_visible
 
     source, student = build_lab(name)
     paths = [source_path(name), student_path(name)]
     for path, notebook in zip(paths, (source, student), strict=True):
         write_notebook(path, notebook)
-    return [*paths, record_visible(read_lab(name), load_catalogue(name))]
+    lab = read_lab(name)
+    return [*paths, record_visible(lab, load_catalogue(name), lacking_compiler(lab))]
 
 
 def stale(name: str) -> str:

@@ -162,9 +162,12 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
+    from aisys.course.compiling import NoCompiler
+
     from .build import build_all, stale
     from .course import load_course
-    from .text import REPOSITORY, lab_names
+    from .text import REPOSITORY, lab_names, read_lab
+    from .visible import lacking_compiler
 
     names = options.lab or lab_names()
     if options.check:
@@ -174,6 +177,10 @@ def _build(options: argparse.Namespace) -> int:
         return 1 if faults else 0
     for path in build_all(names):
         print(path.relative_to(REPOSITORY))
+    for name in names:
+        lacking = lacking_compiler(read_lab(name))
+        if lacking:
+            print(f"{name}: not recorded: {', '.join(lacking)}. {NoCompiler()}", file=sys.stderr)
     if options.course:
         _sources(load_course(Path(options.course)), names)
     return 0

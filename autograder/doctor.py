@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from aisys.course.compiling import NoCompiler, find_compiler
+
 from . import sandbox
 from .course import CourseFileError, course_here
 from .isolation import bwrap_refusal
@@ -21,7 +23,6 @@ OPTIONAL = {
 PROGRAMS = {
     "bwrap": "there is no second sandbox where the first is refused",
     "chromium": "browser tests are skipped",
-    "g++": "labs that compile C++ cannot be graded",
 }
 LEAST_FREE = 2 << 30
 
@@ -53,6 +54,7 @@ def examine(folder: str | None = None) -> list[Finding]:
         _isolation(),
         _memory_limit(),
         *_programs(),
+        _compiler(),
         _space(),
         _labs(),
         _course(folder),
@@ -102,6 +104,15 @@ def _programs() -> list[Finding]:
         for name, lost in PROGRAMS.items()
         for path in [shutil.which(name)]
     ]
+
+
+def _compiler() -> Finding:
+    try:
+        return Finding("C++ compiler", "ok", find_compiler())
+    except NoCompiler:
+        how = "install g++ (apt), gcc-c++ (dnf) or cxx-compiler (conda)"
+        lost = "what is written in C++ can neither be built nor graded"
+        return Finding("C++ compiler", "note", f"none: {lost}; {how}")
 
 
 def _space() -> Finding:

@@ -18,6 +18,7 @@ from .results import CaseResult, ExerciseResult, StageResult
 from .running import DIED, Run, ask_case, run_cell
 from .submission import Prepared, Step, is_untouched
 from .text import LabText, exercise_cell_id
+from .texts import Texts, texts_of
 
 MOST_LOST = 2
 """After so many cases that hang or end the kernel, an exercise's other cases count as lost too."""
@@ -45,14 +46,15 @@ def judge_notebook(
     results: dict[str, StageResult] = {}
     with open_session(spec) as session:
         run = Run(session, key, lab.keys())
+        texts = Texts(texts_of(prepared, original), open_session)
         for step in prepared.steps:
             if step.action == "run":
                 run_cell(run, step)
             elif step.action == "judge":
-                results[step.id] = _judge_stage(run, lab, step)
+                results[step.id] = _judge_stage(run, texts, lab, step)
             elif step.action == "answer":
                 results[step.id] = _answer(lab, step, originals[step.id], prepared)
-    passing = lend_references(list(results.values()), run, spec, open_session)
+    passing = lend_references(list(results.values()), run, texts, spec, open_session)
     for name, result in results.items():
         results[name] = _charged_once(result, list(results.values()), passing, key)
     for step in prepared.steps:
@@ -71,10 +73,10 @@ def unjudged(original: NotebookNode, lab: LabText, status: str, message: str) ->
     ]
 
 
-def _judge_stage(run: Run, lab: LabText, step: Step) -> StageResult:
+def _judge_stage(run: Run, texts: Texts, lab: LabText, step: Step) -> StageResult:
     stage = step.stage
     points_of = {slot.key: slot.points for slot in slots(stage)}
-    exercises = tuple(_judge_exercise(run, key, points_of[key]) for key in lab.keys(stage))
+    exercises = tuple(_judge_exercise(run, texts, key, points_of[key]) for key in lab.keys(stage))
     return of_exercises(stage, _title(lab, stage), lab.points(stage), exercises)
 
 
@@ -121,18 +123,19 @@ def of_exercises(
     return StageResult(stage, title, points, max_points, _merge(statuses), message, exercises)
 
 
-def _judge_exercise(run: Run, key: str, points: float) -> ExerciseResult:
+def _judge_exercise(run: Run, texts: Texts, key: str, points: float) -> ExerciseResult:
     """Run an exercise's probes on its hidden cases and judge what comes back."""
     cases = run.key.cases[key]
     outcomes: list[Outcome] = []
-    for case in cases:
-        lost = [o for o in outcomes if o.status == "timeout" or o.error == DIED]
-        if len(lost) >= MOST_LOST:
-            outcomes.append(lost[-1])
-        elif run.out_of_time:
-            outcomes.append(Outcome("timeout", message="the notebook's time was used up"))
-        else:
-            outcomes.append(ask_case(run, case))
+    with texts.run_of(run, key) as asked:
+        for case in cases:
+            lost = [o for o in outcomes if o.status == "timeout" or o.error == DIED]
+            if len(lost) >= MOST_LOST:
+                outcomes.append(lost[-1])
+            elif run.out_of_time:
+                outcomes.append(Outcome("timeout", message="the notebook's time was used up"))
+            else:
+                outcomes.append(ask_case(asked, case))
     judged = tuple(
         _case_result(run.key, case, got) for case, got in zip(cases, outcomes, strict=True)
     )

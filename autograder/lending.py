@@ -16,7 +16,8 @@ from aisys.course.slots import find
 from .answers import KeyCase, import_cell, reference_source
 from .kernel import KernelLost, KernelSpec, Session
 from .results import CaseResult, ExerciseResult, StageResult
-from .running import Run, ask_case
+from .running import Run, ask_case, put_texts
+from .texts import Texts, is_text
 
 NEVER_LENT_FOR = ("missing", "timeout")
 
@@ -24,6 +25,7 @@ NEVER_LENT_FOR = ("missing", "timeout")
 def lend_references(
     results: list[StageResult],
     run: Run,
+    texts: Texts,
     spec: KernelSpec,
     open_session: Callable[[KernelSpec], Session],
 ) -> dict[str, frozenset[int]]:
@@ -32,6 +34,7 @@ def lend_references(
     Args:
         results: What the plain run gave.
         run: The plain run, with the cells that can be run again.
+        texts: The submission's texts; text exercises are run with them instead of cells.
         spec: How kernels are started.
         open_session: Starts the kernel.
 
@@ -40,14 +43,21 @@ def lend_references(
     """
     exercises = [exercise for stage in results for exercise in stage.exercises]
     failed = {e.key for e in exercises if e.points < e.max_points}
-    groups: dict[tuple[str, ...], list[ExerciseResult]] = {}
+    groups: dict[tuple[tuple[str, ...], str], list[ExerciseResult]] = {}
     for exercise in exercises:
         needed = _needed(exercise, run.key.cases.get(exercise.key, ()), failed)
         if needed:
-            groups.setdefault(needed, []).append(exercise)
+            own = exercise.key if is_text(exercise.key) else ""
+            groups.setdefault((needed, own), []).append(exercise)
     passing: dict[str, frozenset[int]] = {}
-    for needed, concerned in groups.items():
-        passing |= _run_again(needed, concerned, run, spec, open_session)
+    for (needed, own), concerned in groups.items():
+        with open_session(spec) as session:
+            again = Run(session, run.key, run.keys, started=run.started)
+            if own:
+                again.texts = texts.for_exercise(run.key, own)
+            else:
+                again.ran = run.ran
+            passing |= _run_again(needed, concerned, again)
     return passing
 
 
@@ -73,31 +83,26 @@ def _needed(
 
 
 def _run_again(
-    needed: tuple[str, ...],
-    concerned: list[ExerciseResult],
-    run: Run,
-    spec: KernelSpec,
-    open_session: Callable[[KernelSpec], Session],
+    needed: tuple[str, ...], concerned: list[ExerciseResult], again: Run
 ) -> dict[str, frozenset[int]]:
     """Run the submission's cells in a fresh kernel, lend, and ask the failing cases again."""
+    session = again.session
     passing: dict[str, frozenset[int]] = {}
     sources = {key: reference_source(key) for key in needed}
-    request = {"do": "lend", "imports": import_cell(tuple(run.keys)), "sources": sources}
-    with open_session(spec) as session:
-        again = Run(session, run.key, run.keys, started=run.started)
-        try:
-            for cell in run.ran:
-                if again.out_of_time:
-                    return passing
-                session.run_cell(
-                    nbformat.from_dict({**cell, "outputs": []}), spec.limits.cell_seconds
-                )
-            session.ask(request, spec.limits.cell_seconds)
-            for exercise in concerned:
-                passing[exercise.key] = _passing(again, exercise)
-        except (KernelLost, CourseError):
-            # The fork is gone, and with it the lent code; what was found so far holds.
-            return passing
+    request = {"do": "lend", "imports": import_cell(tuple(again.keys)), "sources": sources}
+    seconds = session.spec.limits.cell_seconds
+    try:
+        put_texts(again)
+        for cell in again.ran:
+            if again.out_of_time:
+                return passing
+            session.run_cell(nbformat.from_dict({**cell, "outputs": []}), seconds)
+        session.ask(request, seconds)
+        for exercise in concerned:
+            passing[exercise.key] = _passing(again, exercise)
+    except (KernelLost, CourseError):
+        # The fork is gone, and with it the lent code; what was found so far holds.
+        return passing
     return passing
 
 

@@ -19,6 +19,8 @@ from .kernel import KernelLost, KernelSpec, Session
 
 MOST_KEPT = 1_000_000
 """Longer answers are not remembered: a submission may give many."""
+CHANGING = ("lend", "texts")
+"""What is asked of a kernel to put something into it."""
 
 
 class Memory:
@@ -61,7 +63,7 @@ class RememberingSession(Session):
         self._real: Session | None = None
         self._past = memory.base
         self._waiting: list[NotebookNode] = []
-        self._lent: tuple[Plain, float] | None = None
+        self._put: list[tuple[Plain, float]] = []
 
     def __enter__(self) -> "RememberingSession":
         return self
@@ -98,10 +100,10 @@ class RememberingSession(Session):
             known = self._for_real(lambda real: self._asked(real, request, seconds), name)
         elif "lost" in known:
             raise KernelLost(*known["lost"])
-        if request["do"] == "lend":
+        if request["do"] in CHANGING:
             self._past = digest(self._past, request)
             if self._real is None:
-                self._lent = (request, seconds)
+                self._put.append((request, seconds))
         return unpack(base64.b64decode(known["answer"]))
 
     def _ran(self, real: Session, cell: NotebookNode, seconds: float) -> dict[str, Any]:
@@ -131,12 +133,12 @@ class RememberingSession(Session):
             for cell in self._waiting:
                 copy = nbformat.from_dict({**cell, "outputs": []})
                 self._real.run_cell(copy, self.spec.limits.cell_seconds)
-            if self._lent is not None:
-                self._real.ask(*self._lent)
+            for request, seconds in self._put:
+                self._real.ask(request, seconds)
         return self._real
 
     def _forget(self) -> None:
-        self._past, self._waiting, self._lent = self._memory.base, [], None
+        self._past, self._waiting, self._put = self._memory.base, [], []
 
     def _end(self) -> None:
         if self._real is not None:

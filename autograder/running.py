@@ -30,6 +30,7 @@ class Run:
         ran: The cells that ran and can be run again.
         cell_errors: What went wrong in a cell, by the cell's id.
         flags: What was noticed.
+        texts: The texts by key that a kernel holds in place of cells; see `texts`.
     """
 
     session: Session
@@ -39,6 +40,7 @@ class Run:
     ran: list[NotebookNode] = field(default_factory=list)
     cell_errors: dict[str, str] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
 
     @property
     def out_of_time(self) -> bool:
@@ -76,6 +78,7 @@ def start_again(run: Run) -> None:
     """Start a fresh kernel and run the good cells again, leaving out any that is lost this time."""
     waiting = list(run.ran)
     run.session.restart()
+    put_texts(run)
     run.ran = []
     while waiting and not run.out_of_time:
         cell = waiting.pop(0)
@@ -87,6 +90,13 @@ def start_again(run: Run) -> None:
             waiting = [*run.ran, *waiting]
             run.session.restart()
             run.ran = []
+
+
+def put_texts(run: Run) -> None:
+    """Put a run's texts into a kernel in which nothing has run."""
+    if run.texts:
+        request = {"do": "texts", "texts": run.texts}
+        run.session.ask(request, run.session.spec.limits.cell_seconds)
 
 
 def ask_case(run: Run, case: KeyCase, once: bool = False) -> Outcome:

@@ -2,11 +2,14 @@
 
 import contextlib
 import os
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 
+from aisys.course.compiling import NoCompiler, has_compiler
 from aisys.course.outcomes import Recorded, case_key, write_outcomes
 from aisys.course.probes import judge, probes_of
+from aisys.course.slots import find
 
 from .answers import check_catalogue, fault_of, judged, sources_digest
 from .cache import digest
@@ -28,15 +31,25 @@ def visible_recorded(lab: LabText, catalogue: Catalogue) -> Path:
     return path
 
 
-def record_visible(lab: LabText, catalogue: Catalogue) -> Path:
+def record_visible(lab: LabText, catalogue: Catalogue, left_out: Container[str] = ()) -> Path:
     """Record what references and mistakes make of the visible cases; the file that `check` reads.
+
+    Args:
+        lab: The lab's text.
+        catalogue: Its catalogue.
+        left_out: Exercises that cannot be recorded here.
 
     Raises:
         CatalogueError: A mistake passes every visible case, or an alternative fails one.
+        NoCompiler: An exercise that is not left out needs one.
     """
     check_catalogue(lab, catalogue)
+    if any(key not in left_out for key in lacking_compiler(lab)):
+        raise NoCompiler
     records: dict[str, Recorded] = {}
     for key in lab.keys():
+        if key in left_out:
+            continue
         pairs = [(probe, case) for probe in probes_of(key) for case in probe.cases]
         made = judged(lab, catalogue, key, pairs)
         fault = fault_of(lab, catalogue, key, made)
@@ -53,6 +66,12 @@ def record_visible(lab: LabText, catalogue: Catalogue) -> Path:
             records[case_key(entry.probe, entry.case)] = record
     write_outcomes(_visible_path(lab), records)
     return _visible_path(lab)
+
+
+def lacking_compiler(lab: LabText) -> list[str]:
+    """The exercises that are written in C++, where there is no compiler for them."""
+    keys = [key for key in lab.keys() if getattr(find(key), "language", "") == "cpp"]
+    return [] if not keys or has_compiler() else keys
 
 
 def _stamp(lab: LabText, record: Path) -> str:

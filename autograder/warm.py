@@ -75,7 +75,7 @@ def _import_all() -> None:
         importlib.import_module(name)
     with contextlib.suppress(ImportError):
         importlib.import_module("torch").set_num_threads(1)
-    importlib.import_module("aisys.course.remote")
+    importlib.import_module("aisys.course.remote").warm_up()
     # What is there now stays: no fork looks through it, which would copy the pages it lies on.
     gc.collect()
     gc.freeze()

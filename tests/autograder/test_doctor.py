@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from aisys.course.compiling import NoCompiler
 from autograder import doctor, sandbox
 from autograder.course import init_course
 from autograder.doctor import Finding, examine
@@ -38,3 +39,16 @@ def test_a_secret_that_others_can_read_is_a_fault(tmp_path: Path) -> None:
 def test_a_missing_package_names_what_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "OPTIONAL", {"no-such-package": "nothing is lost"})
     assert found("no-such-package").words == "not installed: nothing is lost"
+
+
+def test_a_missing_compiler_is_a_note_that_says_how_to_get_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_here() -> str:
+        raise NoCompiler
+
+    assert found("C++ compiler").state == "ok"
+    monkeypatch.setattr(doctor, "find_compiler", none_here)
+    finding = found("C++ compiler")
+    assert finding.state == "note"
+    assert "install g++" in finding.words

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from autograder import visible
+from aisys.course.compiling import NoCompiler
+from autograder import build, visible
 from autograder.catalogue import Catalogue, load_catalogue
 from autograder.choice import Choice, catalogue_of, chosen
 from autograder.text import LabText, read_lab
@@ -63,3 +64,22 @@ def test_a_damaged_or_lost_record_is_made_again(
     path.unlink()
     assert visible.visible_recorded(*lab).read_bytes() == content
     assert recordings == [LAB] * 3
+
+
+def test_without_a_compiler_the_rest_of_a_lab_is_built_and_no_kit_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "lab2_operators"
+    # 2.1 stands for what needs no compiler.
+    text = chosen(read_lab(name), Choice(("2.1", "2.7")))
+    catalogue = catalogue_of(text, load_catalogue(name))
+    monkeypatch.setattr(visible, "has_compiler", lambda: False)
+    for module in (build, visible):
+        monkeypatch.setattr(module, "REPOSITORY", tmp_path)
+    assert set(visible.lacking_compiler(text)) == {k for k in text.keys() if k.startswith("2.7 ")}
+    path = visible.record_visible(text, catalogue, visible.lacking_compiler(text))
+    content = path.read_bytes()
+    assert b"linear" in content
+    assert b"gelu_rows" not in content
+    with pytest.raises(NoCompiler, match="apt install"):
+        visible.visible_recorded(text, catalogue)

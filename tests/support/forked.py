@@ -93,7 +93,9 @@ def _serve(address: str) -> None:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    import aisys.course  # noqa: F401 (imported before the fork, so that sessions need not)
+    from aisys.course.remote import warm_up
+
+    warm_up()  # before the fork, so that sessions need not
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with Listener(address, "AF_UNIX", authkey=KEY) as listener:

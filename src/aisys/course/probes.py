@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from .compare import Difference, compare
+from .compiling import CompileError
 from .errors import CourseError, Hole, PlainDataError, TimeLimit
 from .plain import Plain, canonical
 from .shell import current_shell, no_display
@@ -246,7 +247,8 @@ def _raised(error: BaseException) -> Outcome:
     text = _text_of(error)
     if isinstance(error, NotImplementedError) and text.endswith(NOT_WRITTEN):
         return Outcome("hole", error=text.removesuffix(NOT_WRITTEN), message=text)
-    return Outcome("raised", None, type(error).__name__, text, students_frames(error))
+    frames = error.frames if isinstance(error, CompileError) else students_frames(error)
+    return Outcome("raised", None, type(error).__name__, text, frames)
 
 
 def _text_of(error: BaseException) -> str:

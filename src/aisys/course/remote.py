@@ -5,17 +5,34 @@ knows a right answer is on this side.
 """
 
 import base64
+import contextlib
 import importlib
+import sys
 from typing import Any
 
 from .attempts import attempt_text
+from .errors import AttemptError
+from .kitinfo import kit
 from .outcomes import outcome_to_plain
 from .plain import pack, unpack
 from .probes import Case, Outcome, find_probe, run_case
-from .slots import load_lab, slots
+from .slots import LABS, load_lab, slots
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """What one probe may return: the harness reads no longer message."""
+
+
+def warm_up() -> None:
+    """Import the labs of this kit and whatever their checks take long to import or to start.
+
+    A process that forks kernels calls it once; a lab's `checks` may define a `warm_up`, which must
+    not leave a thread behind.
+    """
+    for name in kit().get("labs", []):
+        number = int(name.partition("_")[0].removeprefix("lab"))
+        load_lab(number)
+        checks = sys.modules.get(f"aisys.{LABS[number]}.checks")
+        getattr(checks, "warm_up", lambda: None)()
 
 
 def answer(request: str) -> str:
@@ -23,10 +40,12 @@ def answer(request: str) -> str:
 
     A request is a dict with `do`: `"run"` (with `module`, `probe`, `inputs`, `seed`, `case`)
     answers an outcome; `"attempts"` (with `lab`) answers the text of every attempt by key;
-    `"lend"` (with `imports` and `sources`) puts lent references into their exercises' places.
+    `"lend"` (with `imports` and `sources`) puts lent references into their exercises' places;
+    `"texts"` (with `texts` by key) puts texts into theirs, where no cell has run.
     """
     asked = unpack(base64.b64decode(request))
-    reply: Any = {"run": _run, "attempts": _attempts, "lend": _lend}[asked["do"]](asked)
+    work = {"run": _run, "attempts": _attempts, "lend": _lend, "texts": _texts}
+    reply: Any = work[asked["do"]](asked)
     return base64.b64encode(pack(reply)).decode()
 
 
@@ -52,6 +71,14 @@ def _lend(asked: dict[str, Any]) -> bool:
             attempt_text(key, source.partition("\n")[2])
         else:
             exec(compile(source, f"<lent {key}>", "exec"), namespace)
+    return True
+
+
+def _texts(asked: dict[str, Any]) -> bool:
+    """A text that does not fit leaves its exercise's hole in place."""
+    for key, text in asked["texts"].items():
+        with contextlib.suppress(AttemptError):
+            attempt_text(key, text)
     return True
 
 

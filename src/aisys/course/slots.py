@@ -38,6 +38,7 @@ LABS = {
 
 BEGIN_SOLUTION, END_SOLUTION = "BEGIN SOLUTION", "END SOLUTION"
 BEGIN_START, END_START = "BEGIN START", "END START"
+YOUR_CODE, COMMENT_MARKS = "YOUR CODE HERE", ("//", "#", "--")
 
 _STAGE = re.compile("[0-9]+[.][0-9]+")
 
@@ -231,9 +232,11 @@ class TextSlot(Slot):
 
     @property
     def text(self) -> str:
-        """The student's text where there is one, otherwise the reference; in a kit a Hole."""
+        """The student's text where one was written, otherwise the reference; in a kit a Hole."""
         self.record()
         if self.attempt is not None:
+            if is_skeleton(self.attempt, self.marked):
+                raise Hole(self.key)
             return self.attempt
         if kit() and not is_open(self.key):
             raise Hole(self.key)
@@ -354,6 +357,32 @@ def solved(marked: str) -> str:
         elif not skipping and BEGIN_SOLUTION not in line and END_SOLUTION not in line:
             lines.append(line)
     return "\n".join(lines) + "\n"
+
+
+def is_skeleton(text: str, marked: str) -> bool:
+    """Whether a text is what a student starts from, however it is spaced.
+
+    Args:
+        text: The text.
+        marked: The exercise's file as it is written; in a kit it is the skeleton itself.
+    """
+    if BEGIN_SOLUTION not in marked:
+        return text.split() == marked.split()
+    outside: list[str] = []
+    start: list[str] = []
+    place, region = 0, outside
+    for line in marked.splitlines():
+        if BEGIN_START in line:
+            region = start
+        elif BEGIN_SOLUTION in line:
+            place, region = len(outside), []
+        elif END_START in line or END_SOLUTION in line:
+            region = outside
+        else:
+            region.append(line)
+    holes = ["\n".join(start)] if start else [f"{mark} {YOUR_CODE}" for mark in COMMENT_MARKS]
+    skeletons = ("\n".join([*outside[:place], hole, *outside[place:]]) for hole in holes)
+    return any(text.split() == skeleton.split() for skeleton in skeletons)
 
 
 def _is_installed(lab: int) -> bool:
