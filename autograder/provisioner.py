@@ -16,6 +16,7 @@ from .cgroup import Group
 from .sandbox import BOX
 from .spares import take
 
+MOST_STARTS = 3
 OWN_PLACES = ("HOME", "IPYTHONDIR", "MPLCONFIGDIR")
 
 
@@ -63,14 +64,18 @@ class WarmProvisioner(KernelProvisionerBase):
             "environment": environment,
             "connection": {**connection, "key": ""},
         }
-        begun = take(self.address, request)
-        ready = begun.is_ready()
+        # Nothing of a submission has run in a kernel that does not start: another may.
+        for _ in range(MOST_STARTS):
+            begun = take(self.address, request)
+            ready = begun.is_ready()
+            if ready:
+                break
+            refused = begun.refused
+            begun.end()
+        else:
+            raise RuntimeError(f"the warm process started no kernel ({refused})")
         self._channel, self._lines, self._exit = begun.channel, begun.lines, None
         self.pid, self._process, self.group = begun.pid, begun.process, begun.group
-        if not ready:
-            await self.kill()
-            await self.cleanup()
-            raise RuntimeError("the warm process started no kernel")
         outside = f"/proc/{self.pid}/root{home}/.k" if self.walls is not None else f"{home}/.k"
         return {**connection, "ip": outside, "key": begun.key.encode()}  # type: ignore[typeddict-item]
 

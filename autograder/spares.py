@@ -31,6 +31,7 @@ class Begun:
         channel: The connection to the warm process, which tells when the kernel has ended.
         lines: The same, as lines.
         pid: The kernel's process, or None where it could not be started.
+        refused: Why it could not.
         process: Holds on to it: a number could be another process's by the time that it is used.
         group: Its control group.
     """
@@ -43,6 +44,7 @@ class Begun:
         self.channel.sendall(json.dumps({**request, "connection": connection}).encode() + b"\n")
         self.lines = self.channel.makefile("r")
         self.pid: int | None = None
+        self.refused = ""
         self.process: int | None = None
         self.group = Group(())
         self._walls = request["walls"]
@@ -70,16 +72,20 @@ class Begun:
 
     def _prepare(self) -> None:
         """Hold on to the process while nothing of a submission runs in it yet."""
-        with contextlib.suppress(OSError, ValueError):
+        try:
             line = self.lines.readline().strip()
-            if not line:
+            if not line.isdigit() or int(line) < 2:
+                self.refused = line or "the connection ended"
                 return
             self.pid = int(line)
             with contextlib.suppress(OSError):
                 self.process = os.pidfd_open(self.pid)
             if self._walls is not None:
                 self.group = group_for(self.pid, Walls.from_json(self._walls))
-            self._is_ready = self.lines.readline() == "ready\n"
+            line = self.lines.readline().strip()
+            self._is_ready, self.refused = line == "ready", line or "the kernel ended"
+        except OSError as error:
+            self.refused = f"{type(error).__name__}: {error}"
 
 
 _begun: dict[str, dict[str, deque[Begun]]] = {}

@@ -22,6 +22,8 @@ from typing import Any
 
 from .sandbox import BOX, Walls, end_with_parent, enter
 
+REFUSED = "refused: "
+"""So begins the line that says why there is no kernel."""
 WARM_MODULES = (
     "numpy",
     "matplotlib.pyplot",
@@ -105,11 +107,15 @@ def _serve(
     request = json.loads(connection.makefile("r").readline())
     pid = os.fork()
     if pid == 0:
-        with contextlib.suppress(BaseException):
+        try:
             listener.close()
             for other in children.values():
                 other.close()
             _become_kernel(request, connection)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                why = f"{type(error).__name__}: {error}".replace("\n", " ")
+                connection.sendall(f"{REFUSED}{why[:300]}\n".encode())
         os._exit(1)
     children[pid] = connection
 
