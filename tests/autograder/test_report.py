@@ -135,7 +135,7 @@ def test_several_labs_have_a_page_each(tmp_path: Path) -> None:
     assert [link["href"] for link in first.named("a")] == [page.name for page in pages[1:]]
     assert "1 student in 2 labs" in first.text
     second = pages[2].read_text(encoding="utf-8")
-    assert "Lab 2: operators" in second and 'href="report.html"' in second
+    assert "Lab 2: an operator of your own" in second and 'href="report.html"' in second
     assert all(dangers(page.read_text(encoding="utf-8")) == [] for page in pages)
 
 

@@ -147,7 +147,7 @@ def test_the_table_shows_markup_and_control_characters_as_text() -> None:
 def test_several_labs_have_a_table_each() -> None:
     text = printed([perfect(), replace(hung(), lab="lab2_operators", notebook=None)])
     assert "Lab 1: an end-to-end example" in text
-    assert "Lab 2: operators" in text
+    assert "Lab 2: an operator of your own" in text
 
 
 def test_no_results_make_an_empty_table() -> None:

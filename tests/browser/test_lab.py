@@ -66,7 +66,7 @@ def test_after_a_restart_resume_brings_attempts_back_and_runs_no_experiment(
     notebook.run("imports")
     notebook.insert_below("imports", "resume", 'resume()\nprint("experiment_ran" in globals())')
     said = notebook.run("resume")
-    expect(said).to_contain_text(f"{notebook.path.name}: ")
+    expect(said).to_contain_text(f"{notebook.path.name}, as saved ")
     expect(said).to_contain_text("attempt cells are back in place")
     expect(said).to_contain_text("False")
     expect(notebook.run(CHECK)).to_contain_text("Stage 1.3: all visible cases pass")

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from torch.autograd.gradcheck import GradcheckError
 from aisys.operators.convolution import conv2d
 from aisys.operators.convolution_experiments import conv2d_cut
 from aisys.operators.sliding_windows import fold, unfold
+from autograder.catalogue import load_catalogue
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 convolutions = st.fixed_dictionaries(
@@ -118,3 +120,19 @@ def test_bad_arguments_get_a_sentence_and_pytorchs_kind_of_error(arguments, how,
     if "batch" not in sentence:  # F.conv2d takes a single image, too
         with pytest.raises(ours.type):
             F.conv2d(*arguments, **how)
+
+
+def test_every_hidden_case_has_a_window():
+    """A window larger than the image is an error in PyTorch, and no case is to ask for one."""
+    catalogue = load_catalogue("lab2_operators")
+    drawn = [
+        case.inputs
+        for name in ("unfold_values", "convolve_values", "weight_gradients", "convolution_needs")
+        for seed in range(100)
+        for case in catalogue.cases[name](np.random.default_rng(seed))
+    ]
+    assert len(drawn) > 100
+    for inputs in drawn:
+        for axis in range(2):
+            covered = inputs["dilation"][axis] * (inputs["kernel"][axis] - 1) + 1
+            assert covered <= inputs["image"][axis] + 2 * inputs["padding"][axis], inputs

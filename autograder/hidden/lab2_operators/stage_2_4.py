@@ -13,10 +13,13 @@ def seed(rng: np.random.Generator) -> int:
 
 
 def sizes(rng: np.random.Generator) -> dict[str, object]:
-    """A batch, an image and a kernel of random, mostly unequal sizes."""
+    """A batch, an image and a kernel of random, mostly unequal sizes.
+
+    A kernel of 3 fits into the image with a dilation of 3, too: it then covers 7 pixels.
+    """
     return {
         "batch": int(rng.integers(2, 4)),
-        "image": rng.permutation([6, 7, 8])[:2].tolist(),
+        "image": rng.permutation([7, 8, 9])[:2].tolist(),
         "kernel": rng.permutation([1, 2, 3])[:2].tolist(),
     }
 
