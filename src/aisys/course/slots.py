@@ -386,7 +386,9 @@ def is_skeleton(text: str, marked: str) -> bool:
 
 
 def _is_installed(lab: int) -> bool:
-    return lab in LABS and importlib.util.find_spec(f"aisys.{LABS[lab]}") is not None
+    if lab not in LABS or importlib.util.find_spec(f"aisys.{LABS[lab]}") is None:
+        return False
+    return importlib.util.find_spec(f"aisys.{LABS[lab]}.checks") is not None
 
 
 def _noting(slot: Slot, function: Callable[..., Any]) -> Callable[..., Any]:
