@@ -145,5 +145,17 @@ def test_traffic_sees_through_views_and_counts_what_is_written_otherwise():
     assert traffic.passes == softmax_alone.passes + 3 + 1
 
 
+def test_traffic_tells_an_array_from_a_dead_one_at_its_address():
+    traffic = Traffic(cache_bytes=100)
+    dead = np.empty(64)
+    address = dead.ctypes.data
+    traffic.note(dead, written=True)
+    del dead
+    made = np.empty(64)
+    assert made.ctypes.data == address  # NumPy keeps freed memory of this size for the next array
+    traffic.result(made)
+    assert traffic.passes == 2
+
+
 def test_the_table_of_calls_names_only_operations():
     assert set(CALLS) < set(OPERATIONS)

@@ -6,6 +6,7 @@ that was used a moment ago.
 """
 
 import math
+import weakref
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +32,7 @@ class Traffic:
         self.passes = 0.0
         self.moved_bytes = 0
         self.computed = 0
-        self._written: set[int] = set()
+        self._written: dict[int, weakref.ref[np.ndarray]] = {}  # by address, while they live
         self._cached: dict[tuple, int] = {}  # parts of large arrays, the latest used last
 
     def follow(self, value: Value) -> Value:
@@ -45,7 +46,8 @@ class Traffic:
     def result(self, value: Value) -> Value:
         """Follow what an operation returned, and count that it was written, if nobody has."""
         if isinstance(value, np.ndarray) and value.base is None:
-            if value.__array_interface__["data"][0] not in self._written:
+            written = self._written.get(_address(value))
+            if written is None or written() is not value:
                 self.note(value)
         self._written.clear()
         return self.follow(value)
@@ -60,7 +62,7 @@ class Traffic:
             self.passes += moved / size
             self.moved_bytes += moved
         if written:
-            self._written.add(whole.__array_interface__["data"][0])
+            self._written[_address(whole)] = weakref.ref(whole)
 
     def _in_cache(self, part: np.ndarray, size: int) -> bool:
         """Whether a part of a large array was used a moment ago; it has been now."""
@@ -137,8 +139,12 @@ def _distinct_bytes(array: np.ndarray) -> int:
     return array.itemsize * math.prod(sizes)
 
 
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
 def _place(array: np.ndarray) -> tuple:
-    return array.__array_interface__["data"][0], array.shape, array.strides
+    return _address(array), array.shape, array.strides
 
 
 def _plain(value: Any) -> Any:
