@@ -69,8 +69,8 @@ def record_visible(lab: LabText, catalogue: Catalogue, left_out: Container[str] 
 
 
 def lacking_compiler(lab: LabText) -> list[str]:
-    """The exercises that are written in C++, where there is no compiler for them."""
-    keys = [key for key in lab.keys() if getattr(find(key), "language", "") == "cpp"]
+    """The exercises in C++ or CUDA, where there is no compiler for them."""
+    keys = [key for key in lab.keys() if getattr(find(key), "language", "") in ("cpp", "cuda")]
     return [] if not keys or has_compiler() else keys
 
 

@@ -97,9 +97,19 @@ def build(text: str, kernels: Iterable[str] = (), instrumented: bool = True) -> 
     return Built(library, source, entries)
 
 
+_host: list[bytes] = []
+"""The program as a process that forks others has read it: they may see another cache folder."""
+
+
 def host() -> Path:
     """The emulator's process as a program, compiled once."""
-    return kept(_digest("host", runtime_digest()), "host", _compile_host)
+    return kept(_digest("host", runtime_digest()), "host", _make_host)
+
+
+def remember_host() -> None:
+    """Compile the process's program now, so that no process forked from here needs to."""
+    if not _host:
+        _host.append(host().read_bytes())
 
 
 def cache_folder() -> Path:
@@ -174,6 +184,13 @@ def _run(command: list[str], folder: Path) -> "subprocess.CompletedProcess[str]"
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise CompileError(f"The compiler took more than {COMPILE_SECONDS} seconds.") from None
+
+
+def _make_host(folder: Path) -> None:
+    if not _host:
+        return _compile_host(folder)
+    (folder / "host").write_bytes(_host[0])
+    (folder / "host").chmod(0o755)
 
 
 def _compile_host(folder: Path) -> None:

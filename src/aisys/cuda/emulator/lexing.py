@@ -61,10 +61,19 @@ class Token:
 
 @dataclass(frozen=True)
 class KernelSource:
-    """A `__global__` function: its name, its parameters' names, and whether it is a template."""
+    """A `__global__` function.
+
+    Attributes:
+        name: Its name.
+        parameters: Its parameters' names.
+        types: Their types, a word or mark apart by spaces, as in `"const float * __restrict__"`.
+        is_template: Whether it is one.
+        line: Where it begins.
+    """
 
     name: str
     parameters: tuple[str, ...]
+    types: tuple[str, ...]
     is_template: bool
     line: int
 
@@ -184,21 +193,25 @@ def _kernels(tokens: list[Token]) -> Iterator[KernelSource]:
         end = _closing(tokens, at)
         if end + 1 < len(tokens) and tokens[end + 1].text == ";":
             continue  # a declaration
-        yield KernelSource(
-            tokens[at - 1].text, tuple(_parameters(tokens[at + 1 : end])), is_template, token.line
-        )
+        found = list(_parameters(tokens[at + 1 : end]))
+        names, types = tuple(name for name, _ in found), tuple(kind for _, kind in found)
+        yield KernelSource(tokens[at - 1].text, names, types, is_template, token.line)
 
 
-def _parameters(tokens: list[Token]) -> Iterator[str]:
-    depth, name = 0, ""
+def _parameters(tokens: list[Token]) -> Iterator[tuple[str, str]]:
+    """The name and the type of each parameter."""
+    words: list[str] = []
+    depth, name = 0, -1
     for token in [*tokens, Token("mark", ",", 0, 0)]:
         depth += (token.text in "(<[{") - (token.text in ")>]}") if len(token.text) == 1 else 0
         if token.text == "," and depth == 0:
-            if name:
-                yield name
-            name = ""
-        elif token.kind == "name" and depth == 0:
-            name = token.text
+            if name >= 0:
+                yield words[name], " ".join(words[:name] + words[name + 1 :])
+            words, name = [], -1
+            continue
+        words.append(token.text)
+        if token.kind == "name" and depth == 0:
+            name = len(words) - 1
 
 
 def _closing(tokens: list[Token], opening: int) -> int:

@@ -35,6 +35,7 @@ class Process:
 
     def __init__(self, program: Path, library: Path) -> None:
         file = tempfile.TemporaryFile(prefix="aisys-cuda-")
+        self._owner = os.getpid()
         self._memory_file, self._size = file, 0
         self._map: mmap.mmap | None = None
         self._answers, theirs = os.pipe()
@@ -55,8 +56,10 @@ class Process:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can take another request."""
-        return self._child.poll() is None and not self._memory_file.closed
+        """Whether it can take another request; a process that was forked starts one of its own."""
+        if self._owner != os.getpid() or self._memory_file.closed:
+            return False
+        return self._child.poll() is None
 
     def ask(self, lines: Sequence[str], seconds: float) -> dict[str, Any]:
         """Send a request of one or several lines and wait for the answer.
@@ -118,8 +121,9 @@ class Process:
         """End the process and give its memory back; a second call does nothing."""
         if self._memory_file.closed:
             return
-        self._child.kill()
-        self._child.wait()
+        if self._owner == os.getpid():
+            self._child.kill()
+            self._child.wait()
         if self._child.stdin is not None:
             self._child.stdin.close()
         os.close(self._answers)
