@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
+REPOSITORY = Path(__file__).resolve().parents[1]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -122,6 +123,30 @@ def median_ratio(
     """How many times as long as the reference a system takes, by their medians."""
     value = statistics.median(seconds[system]) / statistics.median(seconds[reference])
     return Ratio(value, aim, "lower")
+
+
+def own_environment(name: str, needs: Sequence[str]) -> Path | None:
+    """The programs of an environment of its own for a system that ours has no room for.
+
+    Args:
+        name: Of the folder under `build/`, made on demand.
+        needs: What pip installs into it.
+
+    Returns:
+        The folder with its programs, or None where it cannot be made.
+    """
+    folder = REPOSITORY / "build" / name
+    programs = folder / "bin"
+    if not (folder / "ready").exists():
+        commands = [
+            [sys.executable, "-m", "venv", "--clear", str(folder)],
+            [str(programs / "pip"), "install", "--quiet", *needs],
+        ]
+        for command in commands:
+            if subprocess.run(command, capture_output=True).returncode != 0:
+                return None
+        (folder / "ready").touch()
+    return programs
 
 
 def report(name: str, rows: Sequence[Row], ratios: Mapping[str, Ratio], quick: bool) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psutil
-from common import THREAD_VARIABLES
+from common import THREAD_VARIABLES, own_environment
 
 from autograder.bench import set_up
 from autograder.cache import Cache
@@ -117,18 +117,7 @@ def grade_stock(made: Class) -> Cost:
 
 def otter_programs() -> Path | None:
     """The programs of an environment with otter-grader, made on demand; None where it cannot be."""
-    folder = REPOSITORY / "build" / "otter"
-    programs = folder / "bin"
-    if not (folder / "ready").exists():
-        commands = [
-            [sys.executable, "-m", "venv", "--clear", str(folder)],
-            [str(programs / "pip"), "install", "--quiet", *OTTER_NEEDS],
-        ]
-        for command in commands:
-            if subprocess.run(command, capture_output=True).returncode != 0:
-                return None
-        (folder / "ready").touch()
-    return programs
+    return own_environment("otter", OTTER_NEEDS)
 
 
 def prepare_otter(made: Class) -> None:

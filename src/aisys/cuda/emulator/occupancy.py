@@ -3,14 +3,10 @@
 The limits are those of NVIDIA, CUDA C++ Programming Guide, appendix "Compute capabilities".
 """
 
-import re
-import shutil
-import subprocess
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 from aisys.course.errors import CourseError
+from aisys.cuda.nvidia import find_nvcc, resources
 
 
 @dataclass(frozen=True)
@@ -114,25 +110,6 @@ def registers(source: str, architecture: str = "sm_80") -> dict[str, int] | None
     Raises:
         CourseError: The compiler does not take the source.
     """
-    compiler = shutil.which("nvcc")
-    if compiler is None:
+    if find_nvcc() is None:
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "kernel.cu").write_text(source, encoding="utf-8")
-        command = [
-            compiler,
-            "-cubin",
-            f"-arch={architecture}",
-            "-Xptxas",
-            "-v",
-            "kernel.cu",
-            "-o",
-            "kernel.cubin",
-        ]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
-    if done.returncode != 0:
-        raise CourseError(f"nvcc does not take the source: {done.stderr[-1000:]}")
-    found = re.findall(
-        r"Compiling entry function '(\w+)'.*?Used (\d+) registers", done.stderr, re.DOTALL
-    )
-    return {name: int(count) for name, count in found}
+    return {name: each.registers for name, each in resources(source, architecture).items()}
