@@ -2,6 +2,8 @@
 
 # ruff: noqa: E501 – kernels of one line
 
+import re
+
 import numpy as np
 import pytest
 
@@ -384,10 +386,8 @@ def test_a_write_outside_is_refused_before_it_happens(body: str) -> None:
 def test_a_compile_error_shows_the_students_own_line() -> None:
     with pytest.raises(CompileError) as caught:
         Module("__global__ void f(int *a) {\n  int i = threadIdx.x;\n  a[i] = j;\n}\n")
-    assert str(caught.value).splitlines()[:2] == [
-        "Line 3: ‘j’ was not declared in this scope",
-        "      a[i] = j;",
-    ] or ("Line 3: 'j' was not declared in this scope" in str(caught.value))
+    assert re.match(r"line 3: .j. was not declared in this scope\n +a\[i\] = j;", str(caught.value))
+    assert caught.value.frames == ("line 3: a[i] = j;",)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import CourseError
+from .errors import CourseError, TextError
 
 COMPILERS = ("g++", "clang++", "c++")
 SECONDS = 8
@@ -47,16 +47,8 @@ class NoCompiler(CourseError):
         )
 
 
-class CompileError(CourseError):
-    """A text does not compile.
-
-    Attributes:
-        frames: The lines of the text at fault, as `NAME, line N: TEXT`.
-    """
-
-    def __init__(self, message: str, frames: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.frames = frames
+class CompileError(TextError):
+    """A text does not compile."""
 
 
 @dataclass(frozen=True)

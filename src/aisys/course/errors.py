@@ -17,6 +17,23 @@ class CheckFailed(CourseError):
     """A check did not pass where that must be an error, as under `nbgrader validate`."""
 
 
+class TextError(CourseError):
+    """Something is wrong in a text of the student's in another language.
+
+    Attributes:
+        frames: The lines at fault, as `NAME, line N: TEXT`.
+    """
+
+    def __init__(self, message: str, frames: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.frames = frames
+
+    @property
+    def sentence(self) -> str:
+        """The first line of the message; what follows it quotes the text."""
+        return str(self).partition("\n")[0]
+
+
 class PlainDataError(CourseError):
     """A value cannot cross the border between an attempt and its judge."""
 

@@ -22,8 +22,7 @@ from typing import Any
 import numpy as np
 
 from .compare import Difference, compare
-from .compiling import CompileError
-from .errors import CourseError, Hole, PlainDataError, TimeLimit
+from .errors import CourseError, Hole, PlainDataError, TextError, TimeLimit
 from .plain import Plain, canonical
 from .shell import current_shell, no_display
 from .slots import find
@@ -247,8 +246,9 @@ def _raised(error: BaseException) -> Outcome:
     text = _text_of(error)
     if isinstance(error, NotImplementedError) and text.endswith(NOT_WRITTEN):
         return Outcome("hole", error=text.removesuffix(NOT_WRITTEN), message=text)
-    frames = error.frames if isinstance(error, CompileError) else students_frames(error)
-    return Outcome("raised", None, type(error).__name__, text, frames)
+    if isinstance(error, TextError):
+        return Outcome("raised", None, type(error).__name__, error.sentence[:500], error.frames)
+    return Outcome("raised", None, type(error).__name__, text, students_frames(error))
 
 
 def _text_of(error: BaseException) -> str:

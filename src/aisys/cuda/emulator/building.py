@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aisys.course.errors import CourseError
+from aisys.course.compiling import CompileError
 
 from .lexing import Source, SourceError, read_source
 
@@ -46,10 +46,6 @@ ALLOWED = {f"{name}{end}" for name in _MATH for end in ("", "f")} | {
     "_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail", "__popcountdi2",
     "__start_cuda_constant", "__stop_cuda_constant",
 }  # fmt: skip
-
-
-class CompileError(CourseError):
-    """The compiler does not take the source; the message shows the lines in question."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +203,7 @@ def _compile(program: str, flags: tuple[str, ...], source: Source, folder: Path)
     header = ["-include", str(RUNTIME / "cuda.h")]
     done = _run([compiler(), *flags, *header, "-c", "kernel.cpp", "-o", "kernel.o"], folder)
     if done.returncode != 0:
-        raise CompileError(_readable(done.stderr, source.text))
+        raise _readable(done.stderr, source.text)
     _refuse_symbols(folder)
     renamed = [f"--redefine-sym={theirs}={ours}" for theirs, ours in OURS.items()]
     _checked(["objcopy", *renamed, "kernel.o"], folder)
@@ -235,15 +231,18 @@ def _refuse_symbols(folder: Path) -> None:
         raise SourceError("The source calls through a pointer, which the emulator does not do.")
 
 
-def _readable(stderr: str, text: str) -> str:
+def _readable(stderr: str, text: str) -> CompileError:
     """The compiler's errors with the lines of the student's text, and nothing of our files."""
-    lines, shown = text.splitlines(), []
+    lines, sentences, shown, frames = text.splitlines(), [], [], []
     for line, column, message in _errors(stderr):
-        shown.append(f"Line {line}: {message}")
+        sentences.append(f"line {line}: {message}")
         if 0 < line <= len(lines):
             source = lines[line - 1].expandtabs(4)
             shown += [f"    {source}", f"    {' ' * (column - 1)}^"]
-    return "\n".join(shown) if shown else f"The compiler failed: {stderr[-500:]}"
+            frames.append(f"line {line}: {source.strip()}")
+    if not sentences:
+        return CompileError(f"The compiler failed: {stderr[-500:]}")
+    return CompileError("\n".join(["; ".join(sentences), *shown]), tuple(frames))
 
 
 def _errors(stderr: str) -> Iterator[tuple[int, int, str]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from aisys.course.errors import CourseError
+from aisys.course.errors import CourseError, TextError
 
 from .building import Built, build, host
 from .counts import Cost, Finding, Launch, Sample, Steps, by_line
@@ -23,7 +23,7 @@ COUNTS, RACES = 1, 2
 Size = int | Sequence[int]
 
 
-class KernelFault(CourseError):
+class KernelFault(TextError):
     """A kernel did something that ends it on a GPU, or should.
 
     Attributes:
@@ -33,8 +33,14 @@ class KernelFault(CourseError):
         launch: What was seen until then, or None.
     """
 
-    def __init__(self, kind: str, line: int, message: str, launch: Launch | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, kernel: str, kind: str, line: int, text: str, source: str = "",
+        launch: Launch | None = None,
+    ) -> None:  # fmt: skip
+        lines, place = source.splitlines(), f"{kernel}{f', line {line}' if line else ''}"
+        quoted = lines[line - 1].strip() if 0 < line <= len(lines) else ""
+        message = f"{place}: {text}." + (f"\n    {quoted}" if quoted else "")
+        super().__init__(message, (f"{place} ({kind}): {quoted}",) if quoted else ())
         self.kind, self.line, self.launch = kind, line, launch
 
 
@@ -207,18 +213,13 @@ class Configured:
         try:
             found = process.ask(lines, module.seconds * WALL_FACTOR + 5)
         except ProcessLost as lost:
-            raise KernelFault("crash", 0, f"{name}: {lost}") from None
+            raise KernelFault(name, "crash", 0, str(lost).rstrip(".")) from None
         launch = self._launch(found, time.perf_counter() - started)
         if found["fault"] is not None:
             raise self._fault(found["fault"], launch)
         if strict and launch.findings:
             first = launch.findings[0]
-            raise KernelFault(
-                first.kind,
-                first.line,
-                _sentence(name, first.line, first.text, module.source),
-                launch,
-            )
+            raise KernelFault(name, first.kind, first.line, first.text, module.source, launch)
         for each, value, place in zip(
             [p for p in parameters if p.is_pointer], arrays, places, strict=True
         ):
@@ -289,15 +290,7 @@ class Configured:
             text = f"the kernel still ran after {module.seconds:g} seconds"
         elif kind == "crash":
             text = f"the kernel crashed ({text})"
-        return KernelFault(
-            kind, line, _sentence(self.kernel.name, line, text, module.source), launch
-        )
-
-
-def _sentence(kernel: str, line: int, text: str, source: str) -> str:
-    lines = source.splitlines()
-    shown = f"\n    {lines[line - 1].strip()}" if 0 < line <= len(lines) else ""
-    return f"{kernel}{f', line {line}' if line else ''}: {text}.{shown}"
+        return KernelFault(self.kernel.name, kind, line, text, module.source, launch)
 
 
 def _three(what: str, size: Size) -> tuple[int, int, int]:

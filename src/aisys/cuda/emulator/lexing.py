@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from aisys.course.errors import CourseError
+from aisys.course.errors import TextError
 
 INCLUDES = {"cooperative_groups.h", "cuda_fp16.h", "cuda_runtime.h", "math.h", "stdint.h"}
 FORBIDDEN = {
@@ -40,7 +40,7 @@ _TOKEN = re.compile(
 )
 
 
-class SourceError(CourseError):
+class SourceError(TextError):
     """The source holds what the emulator does not run; the message names the line."""
 
 
