@@ -2,7 +2,27 @@
 
 from typing import Any
 
-STAGES: tuple[Any, ...] = ()
+from autograder.hidden.lab3_cuda import (
+    stage_3_1,
+    stage_3_2,
+    stage_3_3,
+    stage_3_4,
+    stage_3_5,
+    stage_3_6,
+    stage_3_7,
+    stage_3_8,
+)
+
+STAGES: tuple[Any, ...] = (
+    stage_3_1,
+    stage_3_2,
+    stage_3_3,
+    stage_3_4,
+    stage_3_5,
+    stage_3_6,
+    stage_3_7,
+    stage_3_8,
+)
 
 CASES = {name: draw for stage in STAGES for name, draw in stage.CASES.items()}
 VERDICTS = {

@@ -58,13 +58,21 @@ def launch(
     Raises:
         KernelFault: The kernel went wrong; the message says how, and in which line.
     """
-    module = load(slot, device, checks)
-    return module[kernel or slot.name][grid, block](*arguments, shared_bytes=shared_bytes)
+    name = kernel or slot.name
+    module = _load_for(slot, name, device, checks)
+    return module[name][grid, block](*arguments, shared_bytes=shared_bytes)
+
+
+def _load_for(slot: TextSlot, name: str, device: str, checks: str) -> Any:
+    """The module with a kernel; an instance of a template has its own, which is compiled once."""
+    if device == "emulator" and "<" in name:
+        return _emulated(slot.text, checks, name)
+    return load(slot, device, checks)
 
 
 @functools.lru_cache(maxsize=32)
-def _emulated(text: str, checks: str) -> emulator.Module:
-    return emulator.Module(text, checks)
+def _emulated(text: str, checks: str, *kernels: str) -> emulator.Module:
+    return emulator.Module(text, checks, kernels=kernels)
 
 
 @functools.lru_cache(maxsize=64)

@@ -69,17 +69,21 @@ class Module:
         checks: `"all"` counts and looks for races and uninitialised reads, `"counts"` only counts,
             `"none"` only runs the kernel, without any protection but that of a process.
         seconds: CPU time that one launch may take.
+        kernels: Instances of templates that are wanted, such as `"transpose<float, 32>"`; others
+            are compiled when they are first named.
 
     Raises:
         SourceError: The source holds what the emulator does not run.
         CompileError: The compiler does not take it.
     """
 
-    def __init__(self, source: str, checks: str = "all", seconds: float = 10.0) -> None:
+    def __init__(
+        self, source: str, checks: str = "all", seconds: float = 10.0, kernels: Sequence[str] = ()
+    ) -> None:
         if checks not in ("all", "counts", "none"):
             raise CourseError(f'`checks` is "all", "counts" or "none"; this is {checks!r}.')
         self.source, self.checks, self.seconds = source, checks, seconds
-        self._built = build(source, instrumented=checks != "none")
+        self._built = build(source, kernels, instrumented=checks != "none")
         self._process: Process | None = None
         self._places = Places(self._built.library)
         self._constants: dict[str, np.ndarray] = {}

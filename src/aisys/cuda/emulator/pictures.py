@@ -40,8 +40,8 @@ def draw_addresses(launch: Launch, line: int, access: str | None = None, axes: A
         left=offsets,
         height=0.8,
         color="#0072b2",
-        edgecolor="black",
-        linewidth=0.3,
+        edgecolor="#0072b2",
+        linewidth=0.8,  # so that four bytes are seen among thousands
     )
     axes.set_ylim(WARP - 0.5, -0.5)
     used = len(lanes) * sample.size / (len(sectors) * SECTOR_BYTES)
@@ -76,7 +76,7 @@ def draw_banks(launch: Launch, line: int, access: str | None = None, axes: Any =
     finish(
         axes,
         title=f"Line {line}: {busy} of 32 banks serve the warp, "
-        f"the busiest {worst} words one after another",
+        f"the busiest {worst} {'words' if worst != 1 else 'word'} one after another",
         x="bank",
         y="lane of the warp",
     )
