@@ -7,13 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from jupyter_client.kernelspec import KernelSpec as JupyterKernelSpec
 from jupyter_client.kernelspec import KernelSpecManager
 
 from . import sandbox
-from .fork_server import ForkServer, walls_for
+from .fork_server import ForkServer, walls_for, witness_folder
 from .new_root import READ_ONLY_PROC, visible
 from .sandbox import BOX, OUTSIDE, Walls, limits
 
@@ -50,7 +51,9 @@ class ColdSandbox:
     """Cold kernels that `bwrap` starts: for hosts where a process may not sandbox itself."""
 
     def __init__(self, kit: Path, walls: Walls) -> None:
-        self._command = bwrap_command(kit, walls)
+        self.witnesses = witness_folder()
+        shown = replace(walls, readable=(*walls.readable, self.witnesses))
+        self._command = bwrap_command(kit, shown)
         self._limits = dict(limits(walls))
         self._users = itertools.cycle(range(OUTSIDE, OUTSIDE - 1000, -1))
         self._is_root = os.getuid() == 0
@@ -116,7 +119,11 @@ def server_for(kit: Path, how: str, hidden: Iterable[Path] = ()) -> Iterator[Ser
     """
     walls = Walls((), tuple(path.resolve() for path in hidden))
     if how == "bwrap":
-        yield ColdSandbox(kit, walls)
+        cold = ColdSandbox(kit, walls)
+        try:
+            yield cold
+        finally:
+            shutil.rmtree(cold.witnesses, ignore_errors=True)
         return
     with ForkServer(kit, walls if how == "sandbox" else None) as server:
         yield server

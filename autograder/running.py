@@ -10,6 +10,7 @@ from nbformat import NotebookNode
 from aisys.course.errors import CourseError
 from aisys.course.outcomes import outcome_from_plain
 from aisys.course.probes import Outcome
+from aisys.course.witness import WitnessLost
 
 from .answers import AnswerKey, KeyCase
 from .kernel import KernelLost, Session
@@ -114,9 +115,12 @@ def ask_case(run: Run, case: KeyCase, once: bool = False) -> Outcome:
         "case": case.case.name,
         "inputs": case.case.inputs,
         "seed": case.case.seed,
+        "witness": case.probe.witness,
     }
     try:
         return outcome_from_plain(run.session.ask(request, case.probe.seconds + 1))
+    except WitnessLost:
+        raise
     except KernelLost as lost:
         if once:
             raise

@@ -38,10 +38,11 @@ def warm_up() -> None:
 def answer(request: str) -> str:
     """Run what a request asks for; both ways base64 of packed plain data.
 
-    A request is a dict with `do`: `"run"` (with `module`, `probe`, `inputs`, `seed`, `case`)
-    answers an outcome; `"attempts"` (with `lab`) answers the text of every attempt by key;
-    `"lend"` (with `imports` and `sources`) puts lent references into their exercises' places;
-    `"texts"` (with `texts` by key) puts texts into theirs, where no cell has run.
+    A request is a dict with `do`: `"run"` (with `module`, `probe`, `inputs`, `seed`, `case`
+    and the address of a `witness` or `""`) answers an outcome; `"attempts"` (with `lab`) answers
+    the text of every attempt by key; `"lend"` (with `imports` and `sources`) puts lent references
+    into their exercises' places; `"texts"` (with `texts` by key) puts texts into theirs, where no
+    cell has run.
     """
     asked = unpack(base64.b64decode(request))
     work = {"run": _run, "attempts": _attempts, "lend": _lend, "texts": _texts}
@@ -52,7 +53,7 @@ def answer(request: str) -> str:
 def _run(asked: dict[str, Any]) -> dict[str, Any]:
     importlib.import_module(asked["module"])
     case = Case(asked["case"], asked["inputs"], asked["seed"])
-    outcome = run_case(find_probe(asked["probe"]), case)
+    outcome = run_case(find_probe(asked["probe"]), case, asked["witness"])
     if not isinstance(outcome, Outcome):
         raise TypeError("a probe's run gives an Outcome")
     size = len(pack(outcome.value))
