@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from aisys.course.errors import CourseError
 from aisys.course.outcomes import outcome_from_plain, outcome_to_plain
 from aisys.course.plain import Plain
 from aisys.course.probes import witnessed
@@ -41,9 +42,12 @@ class Witnessing:
             return ask(request, seconds)
         if module not in self._of_module:
             self._of_module[module] = Witnesses(module, self._folder)
-        with self._of_module[module].of_case(request["inputs"], namespace) as witness:
+        (case,) = request["cases"]
+        with self._of_module[module].of_case(case["inputs"], namespace) as witness:
             answer = ask({**request, "witness": witness.address}, seconds)
-            return outcome_to_plain(witnessed(outcome_from_plain(answer), witness))
+            if not isinstance(answer, list) or len(answer) != 1:
+                raise CourseError("the kernel's answer is no list of one outcome")
+            return [outcome_to_plain(witnessed(outcome_from_plain(answer[0]), witness))]
 
     def close(self) -> None:
         """End all witnesses."""

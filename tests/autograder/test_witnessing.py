@@ -46,10 +46,11 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench: Bench) -> It
 
 def ask(session: Session) -> dict:
     request = {
-        "do": "run", "module": "aisys.course", "probe": "witnessed_in_kernel", "case": "one",
-        "inputs": {}, "seed": 0, "witness": "counting_witness",
+        "do": "run", "module": "aisys.course", "probe": "witnessed_in_kernel", "most_lost": 1,
+        "cases": [{"name": "one", "inputs": {}, "seed": 0}], "witness": "counting_witness",
     }  # fmt: skip
-    return session.ask(request, 10)
+    (outcome,) = session.ask(request, 10)
+    return outcome
 
 
 def test_a_sandboxed_kernel_and_its_children_reach_their_witness(session: Session) -> None:
