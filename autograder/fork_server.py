@@ -34,11 +34,8 @@ class ForkServer:
     """
 
     def __init__(self, kit: Path, walls: Walls | None) -> None:
-        self.witnesses = witness_folder()
-        self.walls: Walls | None = None
-        if walls is not None:
-            shown = replace(walls, readable=(*walls.readable, self.witnesses))
-            self.walls = walls_for(kit, shown)
+        self.walls = walls_for(kit, walls) if walls is not None else None
+        self.witnesses = witness_folder(kit)
         self._folder = tempfile.TemporaryDirectory(prefix="aisys-", ignore_cleanup_errors=True)
         self.address = str(Path(self._folder.name) / "s")
         self._kit = kit
@@ -98,9 +95,9 @@ class ForkServer:
         self.stop()
 
 
-def witness_folder() -> Path:
-    """A folder in which who knows a name can connect to a socket, and nobody can list names."""
-    folder = Path(tempfile.mkdtemp(prefix="aisys-witness-"))
+def witness_folder(kit: Path) -> Path:
+    """A folder in a kit in which who knows a name can connect to a socket, and nobody can list."""
+    folder = Path(tempfile.mkdtemp(prefix=".witnesses-", dir=kit))
     folder.chmod(0o711)
     return folder
 

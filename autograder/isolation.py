@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from jupyter_client.kernelspec import KernelSpec as JupyterKernelSpec
@@ -51,9 +50,8 @@ class ColdSandbox:
     """Cold kernels that `bwrap` starts: for hosts where a process may not sandbox itself."""
 
     def __init__(self, kit: Path, walls: Walls) -> None:
-        self.witnesses = witness_folder()
-        shown = replace(walls, readable=(*walls.readable, self.witnesses))
-        self._command = bwrap_command(kit, shown)
+        self.witnesses = witness_folder(kit)
+        self._command = bwrap_command(kit, walls)
         self._limits = dict(limits(walls))
         self._users = itertools.cycle(range(OUTSIDE, OUTSIDE - 1000, -1))
         self._is_root = os.getuid() == 0
