@@ -53,9 +53,13 @@ bench: $(BUILT) ## run every benchmark in full and keep the results (minutes)
 	@for file in $(filter-out benchmarks/common.py,$(wildcard benchmarks/*.py)); do \
 	    $(VENV)/bin/python $$file || exit 1; done
 
+# On a machine with a GPU, with what is installed there: .venv is not needed.
 .PHONY: gpu-check
-gpu-check: ## check on a GPU what can use one
-	@echo "skipped: no lab has code for a GPU so far"
+gpu-check: ## run what can use a GPU on one, write build/gpu/report.md (without one: skipped)
+	@for python in $(VENV)/bin/python $(PYTHON); do \
+	    if $$python -c "import cupy, torch" 2>/dev/null; then \
+	        PYTHONPATH=src exec $$python -m aisys.cuda.gpu_check build/gpu; fi; done; \
+	echo "skipped: no Python here has CuPy and PyTorch (pip install 'cupy-cuda13x[ctk]' brings CuPy)"
 
 .PHONY: systems
 systems: $(READY) ## add all of Ray, MPI, cupy and the tools of the lectures to .venv

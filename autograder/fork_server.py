@@ -1,6 +1,7 @@
 """The grader's side of a warm process: start it for a kit, describe its kernels, end it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,10 +28,14 @@ class ForkServer:
     Args:
         kit: The folder with the kit's `aisys`.
         walls: The sandbox of its kernels, or None for kernels without one.
+
+    Attributes:
+        witnesses: The folder, visible to all kernels, with the sockets of witnesses.
     """
 
     def __init__(self, kit: Path, walls: Walls | None) -> None:
         self.walls = walls_for(kit, walls) if walls is not None else None
+        self.witnesses = witness_folder(kit)
         self._folder = tempfile.TemporaryDirectory(prefix="aisys-", ignore_cleanup_errors=True)
         self.address = str(Path(self._folder.name) / "s")
         self._kit = kit
@@ -81,12 +86,20 @@ class ForkServer:
                 if pipe is not None:
                     pipe.close()
         self._folder.cleanup()
+        shutil.rmtree(self.witnesses, ignore_errors=True)
 
     def __enter__(self) -> "ForkServer":
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
+
+
+def witness_folder(kit: Path) -> Path:
+    """A folder in a kit in which who knows a name can connect to a socket, and nobody can list."""
+    folder = Path(tempfile.mkdtemp(prefix=".witnesses-", dir=kit))
+    folder.chmod(0o711)
+    return folder
 
 
 def walls_for(kit: Path, walls: Walls) -> Walls:

@@ -13,7 +13,7 @@ from jupyter_client.kernelspec import KernelSpec as JupyterKernelSpec
 from jupyter_client.kernelspec import KernelSpecManager
 
 from . import sandbox
-from .fork_server import ForkServer, walls_for
+from .fork_server import ForkServer, walls_for, witness_folder
 from .new_root import READ_ONLY_PROC, visible
 from .sandbox import BOX, OUTSIDE, Walls, limits
 
@@ -50,6 +50,7 @@ class ColdSandbox:
     """Cold kernels that `bwrap` starts: for hosts where a process may not sandbox itself."""
 
     def __init__(self, kit: Path, walls: Walls) -> None:
+        self.witnesses = witness_folder(kit)
         self._command = bwrap_command(kit, walls)
         self._limits = dict(limits(walls))
         self._users = itertools.cycle(range(OUTSIDE, OUTSIDE - 1000, -1))
@@ -116,7 +117,11 @@ def server_for(kit: Path, how: str, hidden: Iterable[Path] = ()) -> Iterator[Ser
     """
     walls = Walls((), tuple(path.resolve() for path in hidden))
     if how == "bwrap":
-        yield ColdSandbox(kit, walls)
+        cold = ColdSandbox(kit, walls)
+        try:
+            yield cold
+        finally:
+            shutil.rmtree(cold.witnesses, ignore_errors=True)
         return
     with ForkServer(kit, walls if how == "sandbox" else None) as server:
         yield server

@@ -11,17 +11,16 @@ from aisys.course.probes import Outcome, same
 from aisys.course.slots import slots
 
 from .answers import AnswerKey, KeyCase
+from .asking import DIED, ask_cases
 from .catalogue import Mistake
 from .kernel import KernelSpec, Session
 from .lending import blockers, lend_references, with_lent
 from .results import CaseResult, ExerciseResult, StageResult
-from .running import DIED, Run, ask_case, run_cell
+from .running import Run, run_cell
 from .submission import Prepared, Step, is_untouched
 from .text import LabText, exercise_cell_id
 from .texts import Texts, texts_of
 
-MOST_LOST = 2
-"""After so many cases that hang or end the kernel, an exercise's other cases count as lost too."""
 LOOP_HINT = "Nothing came back within the time limit: look for a loop that does not end."
 
 
@@ -126,16 +125,8 @@ def of_exercises(
 def _judge_exercise(run: Run, texts: Texts, key: str, points: float) -> ExerciseResult:
     """Run an exercise's probes on its hidden cases and judge what comes back."""
     cases = run.key.cases[key]
-    outcomes: list[Outcome] = []
     with texts.run_of(run, key) as asked:
-        for case in cases:
-            lost = [o for o in outcomes if o.status == "timeout" or o.error == DIED]
-            if len(lost) >= MOST_LOST:
-                outcomes.append(lost[-1])
-            elif run.out_of_time:
-                outcomes.append(Outcome("timeout", message="the notebook's time was used up"))
-            else:
-                outcomes.append(ask_case(asked, case))
+        outcomes = ask_cases(asked, cases)
     judged = tuple(
         _case_result(run.key, case, got) for case, got in zip(cases, outcomes, strict=True)
     )

@@ -24,12 +24,14 @@ from nbformat import NotebookNode
 
 from aisys.course.errors import CourseError
 from aisys.course.plain import Plain, pack, unpack
+from aisys.course.witness import namespace_of
 
 from .border import MESSAGE_BYTES, GuardedClient, KernelLost, bound
 from .cgroup import Group
-from .fork_server import KERNEL_NAME
+from .fork_server import KERNEL_NAME, ForkServer
 from .isolation import Server
 from .sandbox import Walls
+from .witnessing import Witnessing
 
 START_SECONDS = 120
 WALL_FACTOR = 4
@@ -138,6 +140,9 @@ class Session:
         self._scratch = tempfile.TemporaryDirectory(prefix="aisys-", ignore_cleanup_errors=True)
         self._client: NotebookClient | None = None
         self._room = spec.limits.notebook_output_bytes
+        server = spec.server
+        folder = server.witnesses if server is not None else Path(self._scratch.name)
+        self._witnessing = Witnessing(folder)
 
     def __enter__(self) -> "Session":
         self._client = start_kernel(self.spec, Path(self._scratch.name))
@@ -145,6 +150,7 @@ class Session:
 
     def __exit__(self, *exception: object) -> None:
         self._stop()
+        self._witnessing.close()
         self._scratch.cleanup()
 
     def restart(self) -> None:
@@ -186,8 +192,15 @@ class Session:
 
         Raises:
             KernelLost: No answer within so many seconds, or the kernel died.
+            WitnessLost: The question's witness failed.
             CourseError: The answer is no plain data, or the kernel refused.
         """
+        pid = getattr(_manager(self._alive()).provisioner, "pid", None)
+        is_warm = isinstance(self.spec.server, ForkServer)
+        namespace = namespace_of(pid) if pid and is_warm else 0
+        return self._witnessing.ask(self._ask, request, seconds, namespace)
+
+    def _ask(self, request: Plain, seconds: float) -> Plain:
         packed = base64.b64encode(pack(request)).decode()
         expressions = {"answer": f"{ANSWER}({packed!r})"}
         self._guarded().expect(0)

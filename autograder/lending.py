@@ -14,9 +14,10 @@ from aisys.course.errors import CourseError
 from aisys.course.slots import find
 
 from .answers import KeyCase, import_cell, reference_source
+from .asking import ask_case
 from .kernel import KernelLost, KernelSpec, Session
 from .results import CaseResult, ExerciseResult, StageResult
-from .running import Run, ask_case, put_texts
+from .running import Run, put_texts
 from .texts import Texts, is_text
 
 NEVER_LENT_FOR = ("missing", "timeout")

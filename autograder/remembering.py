@@ -17,7 +17,7 @@ from aisys.course.plain import Plain, pack, unpack
 from .cache import digest
 from .kernel import KernelLost, KernelSpec, Session
 
-MOST_KEPT = 1_000_000
+MOST_KEPT = 2_000_000
 """Longer answers are not remembered: a submission may give many."""
 CHANGING = ("lend", "texts")
 """What is asked of a kernel to put something into it."""
@@ -147,5 +147,7 @@ class RememberingSession(Session):
 
 
 def _is_timeout(answer: str) -> bool:
-    outcome = unpack(base64.b64decode(answer))
-    return isinstance(outcome, dict) and outcome.get("status") == "timeout"
+    outcomes = unpack(base64.b64decode(answer))
+    return isinstance(outcomes, list) and any(
+        isinstance(each, dict) and each.get("status") == "timeout" for each in outcomes
+    )

@@ -1,4 +1,4 @@
-"""One submission's way through its kernel: cells, questions, and a fresh kernel after a loss."""
+"""One submission's way through its kernel: its cells, and a fresh kernel after a loss."""
 
 import time
 from collections.abc import Sequence
@@ -7,15 +7,9 @@ from dataclasses import dataclass, field
 import nbformat
 from nbformat import NotebookNode
 
-from aisys.course.errors import CourseError
-from aisys.course.outcomes import outcome_from_plain
-from aisys.course.probes import Outcome
-
-from .answers import AnswerKey, KeyCase
+from .answers import AnswerKey
 from .kernel import KernelLost, Session
 from .submission import Step
-
-DIED = "KernelDied"
 
 
 @dataclass
@@ -97,34 +91,3 @@ def put_texts(run: Run) -> None:
     if run.texts:
         request = {"do": "texts", "texts": run.texts}
         run.session.ask(request, run.session.spec.limits.cell_seconds)
-
-
-def ask_case(run: Run, case: KeyCase, once: bool = False) -> Outcome:
-    """Run a probe on a hidden case in the submission's kernel.
-
-    Args:
-        run: The submission's run.
-        case: The case.
-        once: Whether a lost kernel ends the run (KernelLost) instead of being started again.
-    """
-    request = {
-        "do": "run",
-        "module": case.probe.function.__module__,
-        "probe": case.probe.name,
-        "case": case.case.name,
-        "inputs": case.case.inputs,
-        "seed": case.case.seed,
-    }
-    try:
-        return outcome_from_plain(run.session.ask(request, case.probe.seconds + 1))
-    except KernelLost as lost:
-        if once:
-            raise
-        if lost.reason in ("flood", "forged"):
-            run.note(f"{case.probe.key}: {lost}.")
-        start_again(run)
-        status = "timeout" if lost.reason == "timeout" else "raised"
-        return Outcome(status, error=DIED, message=str(lost))
-    except CourseError as error:
-        run.note(f"{case.probe.key}: {error}.")
-        return Outcome("raised", error="NoAnswer", message=str(error))

@@ -82,7 +82,7 @@ def small_class(folder: Path, quick: bool, rows: list[Row], ratios: dict[str, Ra
 
 def lab_class(folder: Path, quick: bool, rows: list[Row], ratios: dict[str, Ratio]) -> None:
     """Lab 1: stock nbgrader with the experiments and without, and this harness."""
-    size, turns = (2, 1) if quick else (4, 5)
+    size, turns = (2, 1) if quick else (12, 5)
     same = make_class(folder / "same", size)
     programs.release(same)
     programs.release_stock(same)

@@ -11,9 +11,10 @@ import pytest
 
 from aisys.course.compare import compare
 from aisys.course.probes import Outcome
+from autograder.asking import ask_case
 from autograder.bench import Bench
 from autograder.kernel import Session
-from autograder.running import Run, ask_case
+from autograder.running import Run
 from tests.attacks.arena import IMPORTS, KEY, Arena
 
 LOOPS = "1.3 conv2d_loops"

@@ -17,6 +17,7 @@ from nbformat import NotebookNode
 from aisys.course.errors import CourseError
 from aisys.course.plain import Plain, pack, unpack
 from autograder.kernel import KernelLost, KernelSpec, Session
+from autograder.witnessing import Witnessing
 
 KEY = b"tests"
 
@@ -53,6 +54,7 @@ class ForkedSession(Session):
     def __init__(self, spec: KernelSpec, address: str) -> None:
         self.spec = spec
         self._address = address
+        self._witnessing = Witnessing(Path(tempfile.gettempdir()))
 
     def __enter__(self) -> "ForkedSession":
         self._connection: Connection = Client(self._address, "AF_UNIX", authkey=KEY)
@@ -60,6 +62,7 @@ class ForkedSession(Session):
 
     def __exit__(self, *exception: object) -> None:
         self._connection.close()
+        self._witnessing.close()
 
     def restart(self) -> None:
         """A fresh fork."""
@@ -72,6 +75,9 @@ class ForkedSession(Session):
 
     def ask(self, request: Plain, seconds: float) -> Plain:
         """Ask for an answer of `aisys.course.remote`."""
+        return self._witnessing.ask(self._ask, request, seconds)
+
+    def _ask(self, request: Plain, seconds: float) -> Plain:
         answer = self._exchange({"ask": base64.b64encode(pack(request)).decode()}, seconds)
         if not isinstance(answer, str):
             raise CourseError("the answer is no text")

@@ -14,7 +14,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,6 +26,7 @@ from .errors import CourseError, Hole, PlainDataError, TextError, TimeLimit
 from .plain import Plain, canonical
 from .shell import current_shell, no_display
 from .slots import find
+from .witness import Witness, local
 
 Verdict = Callable[[Plain, Plain], Difference | None]
 
@@ -65,6 +66,7 @@ class Probe:
     cases: tuple[Case, ...]
     verdict: Verdict
     seconds: float
+    witness: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def probe(
     rtol: float = 1e-7,
     atol: float = 1e-9,
     seconds: float = 5.0,
+    witness: str = "",
 ) -> Callable[[Callable[[dict[str, Any], np.random.Generator], Plain]], Probe]:
     """Make a probe of a function that takes a case's inputs and a seeded generator.
 
@@ -107,6 +110,8 @@ def probe(
         rtol: Relative tolerance of the default verdict.
         atol: Absolute tolerance of the default verdict.
         seconds: The time that one case may take.
+        witness: The module of the process that counts beside the probe, see `witness`; the probe
+            finds its address in `case["witness"]`, and what it counted is judged, too.
     """
 
     def judge(got: Plain, expected: Plain) -> Difference | None:
@@ -119,7 +124,7 @@ def probe(
             raise CourseError(f"The probe {name} is defined twice; give one another name.")
         if len({(case.name, case.seed) for case in cases}) < len(cases):
             raise CourseError(f"Two cases of the probe {name} have the same name and seed.")
-        made = Probe(key, name, function, tuple(cases), verdict or judge, seconds)
+        made = Probe(key, name, function, tuple(cases), verdict or judge, seconds, witness)
         _probes[name] = made
         return made
 
@@ -139,25 +144,27 @@ def find_probe(name: str) -> Probe:
     return _probes[name]
 
 
-def run_case(probe: Probe, case: Case) -> Outcome:
-    """Run a probe on a case in this process, with whatever code its exercises have here."""
-    rng = np.random.default_rng(case.seed)
-    inputs = canonical(case.inputs)
-    try:
-        with np.errstate(all="ignore"), _quiet(), time_limit(probe.seconds):
-            value = canonical(probe.function(inputs, rng))
-    except TimeLimit:
-        limit = f"{probe.seconds:g} s"
-        return Outcome("timeout", message=f"no result after {limit}; look for a loop without end.")
-    except Hole as hole:
-        return Outcome("hole", error=str(hole.key), message=_text_of(hole))
-    except PlainDataError as error:
-        return Outcome("raised", error="PlainDataError", message=_text_of(error))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # SystemExit among them: an attempt may call exit()
-        return _raised(error)
-    return Outcome("returned", value)
+def run_case(probe: Probe, case: Case, address: str | None = None) -> Outcome:
+    """Run a probe on a case in this process, with whatever code its exercises have here.
+
+    Args:
+        probe: The probe.
+        case: The case.
+        address: Of its witness, for a probe that has one; None: it gets one here, whose report is
+            then part of the outcome.
+    """
+    if not probe.witness or address is not None:
+        return _run(probe, case, address or "")
+    with local(probe.witness, os.getpid()).of_case(case.inputs) as witness:
+        return witnessed(_run(probe, case, witness.address), witness)
+
+
+def witnessed(outcome: Outcome, witness: Witness) -> Outcome:
+    """What a probe returned together with what its witness counted."""
+    report = witness.report()
+    if outcome.status != "returned":
+        return outcome
+    return replace(outcome, value={"returned": outcome.value, "witnessed": report})
 
 
 def judge(probe: Probe, got: Outcome, expected: Outcome) -> Difference | None:
@@ -240,6 +247,26 @@ def students_frames(error: BaseException) -> tuple[str, ...]:
         line = frame.line or linecache.getline(file, frame.lineno or 0).strip()
         frames.append(f"{_cell_name(file)}, line {frame.lineno}, in {frame.name}: {line}")
     return tuple(frames[-6:])
+
+
+def _run(probe: Probe, case: Case, address: str) -> Outcome:
+    rng = np.random.default_rng(case.seed)
+    inputs = canonical(case.inputs | ({"witness": address} if probe.witness else {}))
+    try:
+        with np.errstate(all="ignore"), _quiet(), time_limit(probe.seconds):
+            value = canonical(probe.function(inputs, rng))
+    except TimeLimit:
+        limit = f"{probe.seconds:g} s"
+        return Outcome("timeout", message=f"no result after {limit}; look for a loop without end.")
+    except Hole as hole:
+        return Outcome("hole", error=str(hole.key), message=_text_of(hole))
+    except PlainDataError as error:
+        return Outcome("raised", error="PlainDataError", message=_text_of(error))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit among them: an attempt may call exit()
+        return _raised(error)
+    return Outcome("returned", value)
 
 
 def _raised(error: BaseException) -> Outcome:

@@ -38,10 +38,12 @@ def warm_up() -> None:
 def answer(request: str) -> str:
     """Run what a request asks for; both ways base64 of packed plain data.
 
-    A request is a dict with `do`: `"run"` (with `module`, `probe`, `inputs`, `seed`, `case`)
-    answers an outcome; `"attempts"` (with `lab`) answers the text of every attempt by key;
-    `"lend"` (with `imports` and `sources`) puts lent references into their exercises' places;
-    `"texts"` (with `texts` by key) puts texts into theirs, where no cell has run.
+    A request is a dict with `do`: `"run"` (with `module`, `probe`, the address of a `witness` or
+    `""`, and `cases`, each with `name`, `inputs` and `seed`) answers a list of outcomes, which
+    ends after `most_lost` that ran out of time; `"attempts"` (with `lab`) answers
+    the text of every attempt by key; `"lend"` (with `imports` and `sources`) puts lent references
+    into their exercises' places; `"texts"` (with `texts` by key) puts texts into theirs, where no
+    cell has run.
     """
     asked = unpack(base64.b64decode(request))
     work = {"run": _run, "attempts": _attempts, "lend": _lend, "texts": _texts}
@@ -49,17 +51,24 @@ def answer(request: str) -> str:
     return base64.b64encode(pack(reply)).decode()
 
 
-def _run(asked: dict[str, Any]) -> dict[str, Any]:
+def _run(asked: dict[str, Any]) -> list[Any]:
     importlib.import_module(asked["module"])
-    case = Case(asked["case"], asked["inputs"], asked["seed"])
-    outcome = run_case(find_probe(asked["probe"]), case)
-    if not isinstance(outcome, Outcome):
-        raise TypeError("a probe's run gives an Outcome")
-    size = len(pack(outcome.value))
-    if size > MAX_ANSWER_BYTES:
-        message = f"the result has {size:,} bytes; at most {MAX_ANSWER_BYTES:,} may be."
-        outcome = Outcome("raised", error="PlainDataError", message=message)
-    return outcome_to_plain(outcome)
+    outcomes: list[Any] = []
+    left = asked["most_lost"]
+    for each in asked["cases"]:
+        case = Case(each["name"], each["inputs"], each["seed"])
+        outcome = run_case(find_probe(asked["probe"]), case, asked["witness"])
+        if not isinstance(outcome, Outcome):
+            raise TypeError("a probe's run gives an Outcome")
+        size = len(pack(outcome.value))
+        if size > MAX_ANSWER_BYTES:
+            message = f"the result has {size:,} bytes; at most {MAX_ANSWER_BYTES:,} may be."
+            outcome = Outcome("raised", error="PlainDataError", message=message)
+        outcomes.append(outcome_to_plain(outcome))
+        left -= outcome.status == "timeout"
+        if left == 0:
+            break
+    return outcomes
 
 
 def _lend(asked: dict[str, Any]) -> bool:
