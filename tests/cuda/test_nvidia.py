@@ -6,6 +6,7 @@ import pytest
 from aisys.course.errors import CourseError
 from aisys.course.slots import TextSlot, of_stage, slots
 from aisys.cuda.emulator import registers
+from aisys.cuda.emulator.lexing import read_source
 from aisys.cuda.gpu import Module, has_gpu, scalar, why_no_gpu
 from aisys.cuda.nvidia import resources, why_no_nvcc
 
@@ -47,7 +48,10 @@ def test_what_nvcc_does_not_take_is_said_with_its_line() -> None:
 @needs_nvcc
 @pytest.mark.parametrize("slot", texts(), ids=lambda slot: slot.key)
 def test_nvidias_compiler_takes_every_kernel_of_the_lab(slot: TextSlot) -> None:
-    assert any(slot.name in name for name in resources(slot.text))
+    found = resources(slot.text)
+    kernels = read_source(slot.text).kernels.values()
+    assert {each.name for each in kernels if not each.is_template} <= set(found)
+    assert all(each.spilled == 0 for each in found.values())
 
 
 def test_without_nvcc_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,48 @@
+"""What `make gpu-check` runs is right, as seen on the emulator, and its report says what is not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from aisys.course.slots import TextSlot, of_stage, slots
+from aisys.cuda.emulator.lexing import read_source
+from aisys.cuda.gpu import why_no_gpu
+from aisys.cuda.gpu_check import Measured, main, table, works
+
+WORKS = list(works("cpu", 64))
+
+
+@pytest.mark.parametrize("work", WORKS, ids=[work.name for work in WORKS])
+def test_every_kernel_computes_what_pytorch_does(work) -> None:
+    work.run()
+    work.run()  # a second launch begins from the same
+    expected = work.theirs()
+    assert work.result().shape == expected.shape
+    error = (work.result() - expected).abs().max() / expected.abs().max()
+    assert float(error) <= work.tolerance
+    assert Measured(work, float(error), 1.0, 1.0).is_right
+
+
+def test_no_kernel_of_the_lab_is_forgotten() -> None:
+    of_stage("3.1")
+    texts = [slot for slot in slots() if isinstance(slot, TextSlot) and slot.language == "cuda"]
+    known = {name for slot in texts for name in read_source(slot.text).kernels}
+    assert {work.name.partition("<")[0] for work in WORKS} == known
+
+
+def test_the_report_says_what_is_wrong() -> None:
+    work = next(each for each in WORKS if each.name == "matmul_tiled")
+    wrong = replace(work, result=lambda: torch.zeros(64, 64))
+    rows = table([Measured(work, 1e-7, 2e-3, 1e-3), Measured(wrong, 1.0, 2e-3, 1e-3)], 1e12, 1e13)
+    right, broken = rows.splitlines()[-2:]
+    assert "| yes | 2.000 | 1.000 |" in right
+    assert "NO, off by 1.0e+00" in broken
+
+
+@pytest.mark.skipif(not why_no_gpu(), reason="there is a GPU")
+def test_without_a_gpu_it_is_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(tmp_path / "gpu") == 0
+    assert capsys.readouterr().out == f"skipped: {why_no_gpu()}\n"
+    assert not (tmp_path / "gpu").exists()
