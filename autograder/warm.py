@@ -170,11 +170,14 @@ def _fresh_random_state() -> None:
 def _run_kernel(connection: dict[str, Any], file: str, ready: socket.socket) -> None:
     from ipykernel.kernelapp import IPKernelApp
 
+    from aisys.course import load_ipython_extension
+
     Path(file).write_text(json.dumps(connection), encoding="utf-8")
     sys.argv = ["ipykernel_launcher"]
     app = IPKernelApp.instance()
     app.initialize(["-f", file, "--HistoryManager.enabled=False", "--log-level=50"])
     Path(file).unlink()
+    load_ipython_extension(app.shell)  # it was imported when there was no shell
     ready.sendall(b"ready\n")
     ready.close()
     app.start()

@@ -62,6 +62,9 @@ def test_the_committed_notebook_is_what_its_text_builds(lab: str) -> None:
 def test_no_line_of_a_solution_is_in_the_students_notebook(lab: str) -> None:
     source, student = build_lab(lab)
     shown = {line.strip() for cell in student.cells for line in cell.source.splitlines()}
+    # Where the task is to find the bug, most lines of the faulty text are right.
+    texts = [take_apart(slot.marked, slot.key) for slot in slots() if isinstance(slot, TextSlot)]
+    shown -= {line.strip() for text in texts for line in text.start}
     solved = 0
     for cell in source.cells:
         inside = False
