@@ -55,8 +55,8 @@ CASES = {
     "sum_two_pass_launches": passes,
 }
 
-_STEP = "if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];"
-_LOOP = "for (int half = blockDim.x / 2; half > 0; half /= 2) {"
+_STEP = "if (threadIdx.x < pairs) sums[threadIdx.x] += sums[threadIdx.x + pairs];"
+_LOOP = "for (int pairs = blockDim.x / 2; pairs > 0; pairs /= 2) {"
 
 MISTAKES = [
     Mistake(
@@ -72,8 +72,8 @@ MISTAKES = [
         hint="Threads that add nothing in a step have to come to its barrier all the same.",
         replace={
             f"{_STEP}\n        __syncthreads();": (
-                "if (threadIdx.x < half) {\n"
-                "            sums[threadIdx.x] += sums[threadIdx.x + half];\n"
+                "if (threadIdx.x < pairs) {\n"
+                "            sums[threadIdx.x] += sums[threadIdx.x + pairs];\n"
                 "            __syncthreads();\n        }"
             )
         },

@@ -29,8 +29,8 @@ __device__ float block_sum(float value) {
 // The elements of input [n] that belong to this thread, added up.
 __device__ float thread_sum(const float *input, int n) {
     float sum = 0.0f;
-    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
-        sum += input[i];
+    const int first = threadIdx.x + blockIdx.x * blockDim.x, threads = blockDim.x * gridDim.x;
+    for (int at = first; at < n; at += threads) sum += input[at];
     return sum;
 }
 

@@ -18,8 +18,8 @@ __global__ void sum_tree(const float *input, float *partial, int n) {
         sum += input[i];
     sums[threadIdx.x] = sum;
     __syncthreads();
-    for (int half = blockDim.x / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+    for (int pairs = blockDim.x / 2; pairs > 0; pairs /= 2) {
+        if (threadIdx.x < pairs) sums[threadIdx.x] += sums[threadIdx.x + pairs];
         __syncthreads();
     }
     if (threadIdx.x == 0) partial[blockIdx.x] = sums[0];
