@@ -43,9 +43,11 @@ def judge_notebook(
     """
     originals = {cell.id: cell for cell in original.cells}
     results: dict[str, StageResult] = {}
-    with open_session(spec) as session:
+    with (
+        open_session(spec) as session,
+        Texts(texts_of(prepared, original), open_session) as texts,
+    ):
         run = Run(session, key, lab.keys())
-        texts = Texts(texts_of(prepared, original), open_session)
         for step in prepared.steps:
             if step.action == "run":
                 run_cell(run, step)

@@ -6,9 +6,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from aisys.course.slots import TextSlot, slots
 from autograder import build, text
 from autograder.bench import Bench
 from autograder.build import build_lab, stale, student_path, to_text
+from autograder.marked import take_apart
 from autograder.sources import BEGIN, END
 from autograder.text import TextError, lab_names, read_lab
 

@@ -43,13 +43,13 @@ def notebook_with(bench: Bench, **changed: str) -> NotebookNode:
 
 
 def judged(
-    bench: Bench, notebook: NotebookNode, open_session: Callable = Session
+    bench: Bench, notebook: NotebookNode, open_session: Callable = Session, stage: str = "2.7"
 ) -> dict[str, ExerciseResult]:
-    """The results of 2.7 by exercise."""
+    """The results of a stage by exercise."""
     prepared = prepare(notebook, bench.original)
     wanted = {"run": True, "judge": False}
     prepared.steps = [
-        s for s in prepared.steps if wanted.get(s.action) or (s.action, s.stage) == ("judge", "2.7")
+        s for s in prepared.steps if wanted.get(s.action) or (s.action, s.stage) == ("judge", stage)
     ]
     results = judge_notebook(
         prepared, bench.original, bench.lab, bench.key, bench.spec, open_session
@@ -117,7 +117,7 @@ def test_a_text_reaches_nothing_outside_of_its_sandbox(sandboxed: Bench) -> None
 @pytest.mark.slow
 def test_a_real_kernel_knows_the_magic_of_texts(sandboxed: Bench) -> None:
     text = f"%%attempt {ROWS}\n// here it is"
-    shown = "from aisys.operators import cpp\nassert cpp.gelu_rows.text == '// here it is'"
+    shown = "from aisys.operators import cpp\nassert cpp.gelu_rows.text.strip() == '// here it is'"
     with Session(sandboxed.spec) as session:
         for source in ("import aisys.course", text, shown):
             assert session.run_cell(nbformat.v4.new_code_cell(source), 10) == ""
@@ -143,3 +143,30 @@ def test_an_unchanged_text_is_not_asked_again(
     judged(cpp_bench, notebook_with(cpp_bench, **{SUMS: spoiled(";")}), remembering)
     # The cells run again, and the changed text; linear_gelu is a hole either way.
     assert len(opened) <= count + 3
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("for (;;) sum[0] = 1;", "timeout"),
+        ("sum[1 << 20] = 1;", "failed"),
+        ("int *p = 0; p[threadIdx.x] = n / (n - n);", "failed"),
+        ("this is no kernel;", "failed"),
+    ],
+)
+def test_a_kernel_that_goes_wrong_costs_its_neighbours_in_the_stage_nothing(
+    bench_of: BenchOf, body: str, status: str
+) -> None:
+    bench = bench_of("lab3_cuda")
+    keys = ("3.1 vector_add", "3.1 saxpy", "3.1 greyscale")
+    texts = {key: reference_source(key) for key in keys}
+    texts[keys[0]] = (
+        f"%%attempt {keys[0]}\n__global__ void vector_add("
+        f"const float *a, const float *b, float *sum, int n) {{ {body} }}"
+    )
+    with server_for(bench.spec.kit, "sandbox") as server:
+        notebook = fill(bench.original, bench.lab, texts)
+        results = judged(bench.started_by(server), notebook, stage="3.1")
+    wrong, *right = (results[key] for key in keys)
+    assert (wrong.points, wrong.status) in ((0, status), (0, "error"))
+    assert all(each.status == "passed" for each in right)

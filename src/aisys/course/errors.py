@@ -22,7 +22,10 @@ class TextError(CourseError):
 
     Attributes:
         frames: The lines at fault, as `NAME, line N: TEXT`.
+        is_timeout: Whether it is that the text ran for too long.
     """
+
+    is_timeout = False
 
     def __init__(self, message: str, frames: tuple[str, ...] = ()) -> None:
         super().__init__(message)

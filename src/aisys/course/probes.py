@@ -274,7 +274,8 @@ def _raised(error: BaseException) -> Outcome:
     if isinstance(error, NotImplementedError) and text.endswith(NOT_WRITTEN):
         return Outcome("hole", error=text.removesuffix(NOT_WRITTEN), message=text)
     if isinstance(error, TextError):
-        return Outcome("raised", None, type(error).__name__, error.sentence[:500], error.frames)
+        status = "timeout" if error.is_timeout else "raised"
+        return Outcome(status, None, type(error).__name__, error.sentence[:500], error.frames)
     return Outcome("raised", None, type(error).__name__, text, students_frames(error))
 
 

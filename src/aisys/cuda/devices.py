@@ -13,6 +13,8 @@ from aisys.course.errors import CourseError
 from . import emulator, gpu
 
 DEVICES = ("emulator", "gpu")
+SECONDS = 5.0
+"""CPU time that a launch on the emulator may take."""
 
 
 def load(
@@ -72,7 +74,7 @@ def _load_for(slot: TextSlot, name: str, device: str, checks: str) -> Any:
 
 @functools.lru_cache(maxsize=32)
 def _emulated(text: str, checks: str, *kernels: str) -> emulator.Module:
-    return emulator.Module(text, checks, kernels=kernels)
+    return emulator.Module(text, checks, SECONDS, kernels=kernels)
 
 
 @functools.lru_cache(maxsize=64)

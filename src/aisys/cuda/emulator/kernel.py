@@ -42,6 +42,7 @@ class KernelFault(TextError):
         message = f"{place}: {text}." + (f"\n    {quoted}" if quoted else "")
         super().__init__(message, (f"{place} ({kind}): {quoted}",) if quoted else ())
         self.kind, self.line, self.launch = kind, line, launch
+        self.is_timeout = kind == "timeout"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,10 @@
 // appendix "C++ language extensions", for what each name means on a GPU.
 #pragma once
 #include <cassert>
+#include <cstddef>
+#ifdef _GLIBCXX_USE_STD_SPEC_FUNCS
+#undef _GLIBCXX_USE_STD_SPEC_FUNCS  // Bessel functions and the like take half of a kernel's build
+#endif
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -125,8 +129,8 @@ template <class T> inline T atomicCAS(T *address, T compare, T operand) {
 inline unsigned atomicInc(unsigned *address, unsigned limit) { return emulator::atomic(9, address, limit); }
 
 // Mathematics: the fast intrinsics have the full precision here.
-using std::max;
-using std::min;
+template <class T> inline T max(T a, T b) { return a < b ? b : a; }
+template <class T> inline T min(T a, T b) { return b < a ? b : a; }
 inline float __expf(float x) { return expf(x); }
 inline float __logf(float x) { return logf(x); }
 inline float __log2f(float x) { return log2f(x); }
