@@ -5,11 +5,14 @@ that they use to the functions, classes, constants and imports that give them.
 """
 
 import ast
+import inspect
+import linecache
 import os
 import symtable
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import AttemptError
 from .shell import current_shell
@@ -62,6 +65,28 @@ def export_attempts(path: str | os.PathLike[str] = "attempts.py") -> Path:
     ]
     target.write_text("\n\n".join(filter(None, parts)) + "\n", encoding="utf-8")
     return target
+
+
+def source_of(function: Callable[..., Any]) -> str:
+    """The text that defines a function of a notebook or a script, with what it needs of it.
+
+    It follows names to functions, classes, constants and imports of any cell; the last cell that
+    gives a name counts.
+
+    Raises:
+        AttemptError: The text that defines it is not known.
+    """
+    name = function.__name__
+    pool = [s for cell in _cells_with(function) for s in _readable(cell)]
+    defining = [i for i, s in enumerate(pool) if s.defines == name]
+    if not defining:
+        raise AttemptError(
+            f"The text that defines `{name}` is not known; write it at the beginning of a line, "
+            "in a cell without `%%time` and the like."
+        )
+    kept = _with_what_they_need(pool, {defining[-1]})
+    future = [s.text for s in pool if s.text.startswith("from __future__ ")]
+    return "\n\n".join([*dict.fromkeys(future), *(s.text for s in kept)]) + "\n"
 
 
 def _with_what_they_need(pool: list[_Statement], wanted: set[int]) -> list[_Statement]:
@@ -117,6 +142,25 @@ def _global_names(text: str) -> tuple[frozenset[str], frozenset[str]]:
         inner += table.get_children()
         needs |= {s.get_name() for s in table.get_symbols() if s.is_global()}
     return frozenset(binds), frozenset(needs)
+
+
+def _cells_with(function: Callable[..., Any]) -> list[str]:
+    """The cells of this notebook; outside of one, the script that the function is in."""
+    shell = current_shell()
+    if shell is not None:
+        return list(shell.history_manager.input_hist_parsed)
+    try:
+        path = inspect.getsourcefile(function)
+        return [] if path is None else ["".join(linecache.getlines(path))]
+    except TypeError:
+        return []
+
+
+def _readable(cell: str) -> list[_Statement]:
+    try:
+        return [_statement(cell, node) for node in ast.parse(cell).body]
+    except SyntaxError:
+        return []
 
 
 def _notebook_imports() -> list[_Statement]:
