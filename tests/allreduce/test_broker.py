@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,13 +141,12 @@ def test_a_token_is_good_for_one_connection_and_one_place(broker):
         head(Kind.RECV, peer=0, nbytes=8) + bytes(8),
         head(Kind.RECV, nbytes=8) + b"\xff" * 8,
         head(Kind.RECV, nbytes=7) + bytes(7),
-        2 * (head(Kind.RECV, nbytes=8) + bytes(8)),
         head(Kind.MESSAGE),
         head(Kind.FAULT),
         head(Kind.OPEN, nbytes=12) + bytes(12),
         head(77),
     ],
-    ids=range(16),
+    ids=range(15),
 )
 def test_a_frame_that_cannot_be_meant_ends_the_run_and_names_its_sender(broker, frame):
     run = broker.open(2)
@@ -308,35 +308,42 @@ def test_ranks_learn_that_the_broker_has_ended():
         broker.open(2)
 
 
-def test_a_broker_leaves_nothing_behind(tmp_path: Path):
-    with Broker(tmp_path) as broker:
-        assert len(list(tmp_path.iterdir())) == 1
-    assert list(tmp_path.iterdir()) == []
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty folder with a short path: that of a socket has little room."""
+    with tempfile.TemporaryDirectory(prefix="b-", dir="/tmp") as name:
+        yield Path(name)
+
+
+def test_a_broker_leaves_nothing_behind(folder: Path):
+    with Broker(folder) as broker:
+        assert len(list(folder.iterdir())) == 1
+    assert list(folder.iterdir()) == []
     assert not psutil.pid_exists(broker._process.pid)
 
 
-def test_a_broker_ends_with_its_owner(tmp_path: Path):
+def test_a_broker_ends_with_its_owner(folder: Path):
     program = (
         "from aisys.allreduce.broker import Broker; from pathlib import Path; import os, sys;"
         "broker = Broker(Path(sys.argv[1])); print(broker._process.pid, flush=True);"
         "os.kill(os.getpid(), 9)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
+        [sys.executable, "-c", program, str(folder)],
         env={"PYTHONPATH": str(Path(aisys.__file__).parents[1])},
         stdout=subprocess.PIPE,
     )
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(int(done.stdout)).wait(20)
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
-def test_a_broker_runs_nobodys_attempts(tmp_path: Path, monkeypatch):
+def test_a_broker_runs_nobodys_attempts(tmp_path: Path, folder: Path, monkeypatch):
     ran = tmp_path / "ran"
     attempts = tmp_path / "attempts.py"
     attempts.write_text(f"open({str(ran)!r}, 'w')")
     monkeypatch.setenv("AISYS_ATTEMPTS", str(attempts))
-    with Broker(tmp_path):
+    with Broker(folder):
         assert not ran.exists()
 
 
