@@ -1,6 +1,7 @@
 """Two ways to start a rank's process: a fork of this one, or a fresh interpreter."""
 
 import contextlib
+import gc
 import os
 import pickle
 import signal
@@ -81,6 +82,8 @@ def fork_rank(
             os.setpgid(pid, pid)
         return Started(pid)
     try:
+        # What another thread of the parent was using may not be taken apart here: it crashes.
+        gc.freeze()
         end_with(parent)
         os.setpgid(0, 0)  # an interrupt of the notebook is for the launcher alone
         signal.set_wakeup_fd(-1)

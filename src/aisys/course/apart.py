@@ -5,6 +5,7 @@ no signal of Python's interrupts a loop in it. So `check` forks, and reads from 
 """
 
 import faulthandler
+import gc
 import os
 import select
 import signal
@@ -68,6 +69,7 @@ def _in_one_child(pairs: Sequence[Pair]) -> list[Outcome]:
 def _be_the_child(pairs: Sequence[Pair], write: int) -> None:
     """In the child: run the cases, write each outcome, and end without any clean-up."""
     try:
+        gc.freeze()  # objects of the parent's other threads are not for this process to end
         faulthandler.disable()  # its traceback is of no use to the student
         torch = sys.modules.get("torch")
         if torch is not None:
