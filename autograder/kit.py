@@ -219,7 +219,11 @@ an experiment.
 
 ## What to submit
 
-The notebook, saved, under its own name, such as `{name}.ipynb`.
+The notebook, saved, under its own name, such as `{name}.ipynb`. Before that,
+
+    autograder submit labs/{name}/{name}.ipynb
+
+runs what is saved on the visible cases and writes a receipt, with a hash of the file, beside it.
 
 - Helper functions belong into the cell of the attempt that uses them. The grader runs every cell
   in order except the experiments, whose outputs stay as you submit them.

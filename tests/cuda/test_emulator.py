@@ -190,6 +190,16 @@ def test_atomics_lose_nothing(call: str, dtype, expected: float) -> None:
     assert seen.total(access="atomic").contention == 64
 
 
+def test_what_a_lane_that_has_ended_would_give_is_no_number() -> None:
+    source = """__global__ void f(float *out) {
+      if (threadIdx.x >= 7) return;
+      float v = 1; for (int d = 4; d > 0; d /= 2) v += __shfl_down_sync(0xffffffffu, v, d);
+      out[threadIdx.x] = v; }"""
+    out = floats(7)
+    launch(source, 1, 32, out)
+    assert np.isnan(out[0])
+
+
 def test_tiles_of_a_block_add_by_themselves() -> None:
     source = """#include <cooperative_groups.h>
     namespace cg = cooperative_groups;
@@ -383,6 +393,35 @@ def test_a_write_outside_is_refused_before_it_happens(body: str) -> None:
     assert fault(VECTOR.format("int *a", body), 1, 1, a).kind in ("bounds", "crash", "printf")
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            "__global__ void f(int *a) {\n  if (a[0]) {\n  a[1] = 0;\n}\n",
+            "Line 1: `{` is not closed",
+        ),
+        (
+            "__global__ void f(int *a) {\n  a[(1] = 0;\n}\n",
+            "Line 2: `]` closes nothing; `(` of line 2",
+        ),
+        ("__global__ void f(int *a) {}\n}\n", "Line 2: `}` closes nothing."),
+    ],
+)
+def test_a_bracket_that_is_not_closed_is_named(source: str, said: str) -> None:
+    with pytest.raises(SourceError, match=re.escape(said)):
+        Module(source)
+
+
+def test_a_race_names_both_lines() -> None:
+    source = """__global__ void f(int *out) {
+      __shared__ int s[64];
+      s[threadIdx.x] = threadIdx.x;
+      out[threadIdx.x] = s[63 - threadIdx.x]; }"""
+    found = fault(source, 1, 64, np.zeros(64, np.int32))
+    assert found.kind == "race"
+    assert re.search(r"line 3: .* read with no barrier between, in line 4\.", str(found))
+
+
 def test_a_compile_error_shows_the_students_own_line() -> None:
     with pytest.raises(CompileError) as caught:
         Module("__global__ void f(int *a) {\n  int i = threadIdx.x;\n  a[i] = j;\n}\n")
@@ -459,6 +498,8 @@ def test_pictures_say_what_they_show() -> None:
         "1 of 32 banks serve the warp, the busiest 32 words one after another"
         in banks.get_title("left")
     )
-    assert "2 stretches between barriers; warps wait 0% of the time" in barriers.get_title("left")
+    assert "2 stretches between barriers, 2 steps; warps wait 0% of the time" in barriers.get_title(
+        "left"
+    )
     with pytest.raises(CourseError, match="in line 5; it does in 4, 6"):
         draw_banks(seen, 5)

@@ -81,7 +81,12 @@ def lists(rng: np.random.Generator) -> list[Case]:
     ]  # fmt: skip
     third: Turns = [(first, BEGIN), *take(other), *take(last), (other, GIVE), (first, FINISH)]
     empty: Turns = [(first, BEGIN), *take(other, 2), (other, GIVE), (first, FINISH), *take(last)]
+    again: Turns = [
+        *take(other), (other, GIVE), (first, BEGIN), *take(other, 2), (other, GIVE),
+        (first, FINISH), *take(last),
+    ]  # fmt: skip
     turns: dict[str, tuple[int, Turns]] = {
+        "given before, too": (nodes, again),
         "two taken, one given": (nodes, comes_back(2)),
         "three taken, one given": (nodes, comes_back(3)),
         "the same, one taken before": (nodes + 1, [*take(last), *comes_back(3)]),

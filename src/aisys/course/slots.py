@@ -237,7 +237,7 @@ class TextSlot(Slot):
         if self.attempt is not None:
             if is_skeleton(self.attempt, self.marked):
                 raise Hole(self.key)
-            return self.attempt
+            return "\n" + self.attempt  # so that its lines have the numbers of its cell's
         if kit() and not is_open(self.key):
             raise Hole(self.key)
         return solved(self.marked)

@@ -133,8 +133,8 @@ def as_given(slot: TextSlot) -> str:
 
 
 def present(slot: TextSlot) -> str:
-    """The student's text where there is one, otherwise the text as it is given."""
-    return slot.attempt if isinstance(slot.attempt, str) else as_given(slot)
+    """The student's text or, where there is none, the given one; lines are those of its cell."""
+    return "\n" + (slot.attempt if isinstance(slot.attempt, str) else as_given(slot))
 
 
 def look(name: str, given: bool = False) -> None:
@@ -146,7 +146,7 @@ def look(name: str, given: bool = False) -> None:
     """
     slot = find(f"3.7 {name}")
     assert isinstance(slot, TextSlot)
-    text = as_given(slot) if given else present(slot)
+    text = "\n" + as_given(slot) if given else present(slot)
     try:
         print(_EXAMPLES[name](text))
     except KernelFault as fault:

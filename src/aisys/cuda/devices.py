@@ -13,7 +13,7 @@ from aisys.course.errors import CourseError
 from . import emulator, gpu
 
 DEVICES = ("emulator", "gpu")
-SECONDS = 5.0
+SECONDS = 3.0
 """CPU time that a launch on the emulator may take."""
 
 

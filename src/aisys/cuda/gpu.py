@@ -37,8 +37,8 @@ def why_no_gpu() -> str:
         cupy = importlib.import_module("cupy")
     except ImportError:
         return (
-            "CuPy is not installed: `pip install 'cupy-cuda13x[ctk]'` where the GPU's driver is "
-            "for CUDA 13."
+            "CuPy, which would launch kernels on a GPU, is not installed. With an NVIDIA GPU whose "
+            "driver is for CUDA 13: `pip install 'cupy-cuda13x[ctk]'`."
         )
     try:
         count = cupy.cuda.runtime.getDeviceCount()

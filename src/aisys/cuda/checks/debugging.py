@@ -181,6 +181,11 @@ def each_node_once(got: Plain, expected: Plain) -> Difference | None:
             6,
             [*take(2), (0, BEGIN), *take(1, 3), (1, GIVE), (0, FINISH), *take(2)],
         ),
+        turns_case(
+            "many swaps between the halves",
+            4,
+            [*take(1), (1, GIVE), (0, BEGIN), *take(1, 2), (1, GIVE), (0, FINISH), *take(2)],
+        ),
         turns_case("the list runs empty", 1, [(0, BEGIN), *take(1), (0, FINISH), (1, GIVE)]),
     ],
     verdict=each_node_once,

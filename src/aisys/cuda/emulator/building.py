@@ -232,17 +232,22 @@ def _refuse_symbols(folder: Path) -> None:
 
 
 def _readable(stderr: str, text: str) -> CompileError:
-    """The compiler's errors with the lines of the student's text, and nothing of our files."""
-    lines, sentences, shown, frames = text.splitlines(), [], [], []
-    for line, column, message in _errors(stderr):
-        sentences.append(f"line {line}: {message}")
-        if 0 < line <= len(lines):
-            source = lines[line - 1].expandtabs(4)
-            shown += [f"    {source}", f"    {' ' * (column - 1)}^"]
-            frames.append(f"line {line}: {source.strip()}")
-    if not sentences:
+    """The compiler's first error with the line of the student's text, and how many follow."""
+    found = list(_errors(stderr))
+    if not found:
         return CompileError(f"The compiler failed: {stderr[-500:]}")
-    return CompileError("\n".join(["; ".join(sentences), *shown]), tuple(frames))
+    line, column, message = found[0]
+    lines = text.splitlines()
+    said = f"line {line}: {message}"
+    if ";" in message and message.startswith("expected"):
+        said += "; often the end of the line before it is meant"
+    if len(found) > 1:
+        said += f" ({len(found) - 1} more behind it)"
+    if not 0 < line <= len(lines):
+        return CompileError(said)
+    source = lines[line - 1].expandtabs(4)
+    shown = f"    {source}\n    {' ' * (column - 1)}^"
+    return CompileError(f"{said}\n{shown}", (f"line {line}: {source.strip()}",))
 
 
 def _errors(stderr: str) -> Iterator[tuple[int, int, str]]:

@@ -20,6 +20,11 @@ from .process import WALL_FACTOR, Process, ProcessLost
 
 MOST_THREADS, MOST_BLOCKS, MOST_SHARED = 1024, 1 << 22, 232_448
 COUNTS, RACES = 1, 2
+CRASHES = {
+    "signal 6": ": a local array was overrun",
+    "signal 8": ": a division by zero",
+    "signal 11": ": an address that is nobody's, or recursion without end",
+}
 Size = int | Sequence[int]
 
 
@@ -39,10 +44,11 @@ class KernelFault(TextError):
     ) -> None:  # fmt: skip
         lines, place = source.splitlines(), f"{kernel}{f', line {line}' if line else ''}"
         quoted = lines[line - 1].strip() if 0 < line <= len(lines) else ""
-        message = f"{place}: {text}." + (f"\n    {quoted}" if quoted else "")
+        end = "" if text.endswith("?") else "."
+        message = f"{place}: {text}{end}" + (f"\n    {quoted}" if quoted else "")
         super().__init__(message, (f"{place} ({kind}): {quoted}",) if quoted else ())
         self.kind, self.line, self.launch = kind, line, launch
-        self.is_timeout = kind == "timeout"
+        self.is_timeout = kind in ("timeout", "size")
 
 
 @dataclass(frozen=True)
@@ -224,7 +230,12 @@ class Configured:
             raise self._fault(found["fault"], launch)
         if strict and launch.findings:
             first = launch.findings[0]
-            raise KernelFault(name, first.kind, first.line, first.text, module.source, launch)
+            text = first.text
+            if first.other_line == first.line:
+                text += ", in the same line"
+            elif first.other_line:
+                text += f", in line {first.other_line}"
+            raise KernelFault(name, first.kind, first.line, text, module.source, launch)
         for each, value, place in zip(
             [p for p in parameters if p.is_pointer], arrays, places, strict=True
         ):
@@ -292,9 +303,9 @@ class Configured:
         line = fault["line"] or module._places.lines([fault["pc"]])[fault["pc"]]
         text = fault["text"]
         if kind == "timeout":
-            text = f"the kernel still ran after {module.seconds:g} seconds"
+            text = f"the kernel still ran after {module.seconds:g} seconds; does every loop end?"
         elif kind == "crash":
-            text = f"the kernel crashed ({text})"
+            text = f"the kernel crashed ({text}{CRASHES.get(text, '')})"
         return KernelFault(self.kernel.name, kind, line, text, module.source, launch)
 
 

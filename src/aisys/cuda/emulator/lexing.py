@@ -95,6 +95,7 @@ def read_source(text: str) -> Source:
     """
     tokens = list(_tokens(text))
     _refuse(tokens)
+    _refuse_open(tokens)
     kernels = {kernel.name: kernel for kernel in _kernels(tokens)}
     if not kernels:
         raise SourceError(
@@ -115,6 +116,24 @@ def _tokens(text: str) -> Iterator[Token]:
             yield Token(kind, match[0][lead:], place + lead, line)
         line += match[0].count("\n")
         place = match.end()
+
+
+def _refuse_open(tokens: list[Token]) -> None:
+    """Refuse a bracket that is not closed: the compiler would name the end of the text."""
+    ends = {"(": ")", "[": "]", "{": "}"}
+    opened: list[Token] = []
+    for token in tokens:
+        if token.kind != "mark":
+            continue
+        if token.text in ends:
+            opened.append(token)
+        elif token.text in ends.values():
+            if not opened or ends[opened[-1].text] != token.text:
+                where = f"; `{opened[-1].text}` of line {opened[-1].line} is open" if opened else ""
+                raise SourceError(f"Line {token.line}: `{token.text}` closes nothing{where}.")
+            opened.pop()
+    if opened:
+        raise SourceError(f"Line {opened[-1].line}: `{opened[-1].text}` is not closed.")
 
 
 def _refuse(tokens: list[Token]) -> None:

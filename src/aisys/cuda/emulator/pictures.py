@@ -33,7 +33,14 @@ def draw_addresses(launch: Launch, line: int, access: str | None = None, axes: A
         np.concatenate([offsets // SECTOR_BYTES, (offsets + sample.size - 1) // SECTOR_BYTES])
     )
     for sector in sectors:
-        axes.axvspan(sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES, color="0.85", zorder=0)
+        axes.axvspan(
+            sector * SECTOR_BYTES,
+            (sector + 1) * SECTOR_BYTES,
+            facecolor="0.85",
+            edgecolor="white",
+            linewidth=0.6,
+            zorder=0,
+        )
     axes.barh(
         lanes,
         sample.size,
@@ -111,7 +118,7 @@ def draw_barriers(launch: Launch, axes: Any = None) -> Any:
     share = waited / total if total else 0.0
     finish(
         axes,
-        title=f"{len(launch.timeline)} stretches between barriers; "
+        title=f"{len(launch.timeline)} stretches between barriers, {begin:.0f} steps; "
         f"warps wait {share:.0%} of the time",
         x="steps, added up over the slowest warps",
         y="warp of the first block",

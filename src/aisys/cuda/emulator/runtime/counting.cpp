@@ -112,7 +112,7 @@ void count(uintptr_t pc, uintptr_t address, unsigned size, Access access, Space 
       site.size = size;
       touched.push_back((uint32_t)(&site - sites.data()));
     }
-    if (++steps_now > kMostSteps) fail("size", "too many accesses of a warp between two barriers for this emulator", pc);
+    if (++steps_now > kMostSteps) fail("size", "a warp makes too many accesses between two barriers for this emulator; does every loop end?", pc);
     if (site.steps.size() == site.used) site.steps.emplace_back();
     site.steps[site.used++].mask = 0;
   }
@@ -200,7 +200,7 @@ extern "C" void __sanitizer_cov_trace_pc() {
       site.branch = true;
       touched.push_back((uint32_t)(&site - sites.data()));
     }
-    if (++steps_now > kMostSteps) fail("size", "too many steps of a warp between two barriers for this emulator", site.pc);
+    if (++steps_now > kMostSteps) fail("size", "a warp makes too many steps between two barriers for this emulator; does every loop end?", site.pc);
     if (site.masks.size() == site.used) site.masks.push_back(0);
     site.masks[site.used++] = 0;
   }

@@ -70,7 +70,8 @@ uint64_t shuffled(unsigned first, unsigned lane) {
   if (me.kind == 3) from = lane - base + (unsigned)argument < width ? lane + argument : lane;
   if (me.kind == 4) from = (lane ^ argument) < base + width ? lane ^ argument : lane;
   if (from >= kWarp || first + from >= count_of_threads || !(me.mask >> from & 1)) return me.value;
-  return fibers[first + from].value;
+  // What a lane that has ended would give is undefined on a GPU: here it is nothing that adds up.
+  return fibers[first + from].state == kDone ? ~0ull : fibers[first + from].value;
 }
 
 // Lets a warp's lanes go on that wait for each other and are all there; ended lanes are not waited for.
