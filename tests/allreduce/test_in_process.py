@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -207,6 +208,15 @@ def test_what_a_rank_raises_is_raised_with_its_number_and_named_to_the_others():
     assert said == dict.fromkeys((0, 2), (1, "Rank 1 failed (ValueError: no such thing)."))
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Interrupts are heard, also where the tests run in the background of a shell."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
+@pytest.mark.usefixtures("heard")
 def test_an_interrupt_ends_all_ranks_also_one_in_an_endless_loop():
     before = threading.active_count()
 
