@@ -97,7 +97,7 @@ class ForkServer:
 
 def witness_folder(kit: Path) -> Path:
     """A folder in a kit in which who knows a name can connect to a socket, and nobody can list."""
-    folder = Path(tempfile.mkdtemp(prefix=".witnesses-", dir=kit))
+    folder = Path(tempfile.mkdtemp(prefix=".w-", dir=kit))
     folder.chmod(0o711)
     return folder
 

@@ -195,10 +195,12 @@ class Session:
             WitnessLost: The question's witness failed.
             CourseError: The answer is no plain data, or the kernel refused.
         """
+        return self._witnessing.ask(self._ask, request, seconds, self._namespace)
+
+    def _namespace(self) -> int:
+        """The PID namespace of a forked sandbox; 0 where there is none."""
         pid = getattr(_manager(self._alive()).provisioner, "pid", None)
-        is_warm = isinstance(self.spec.server, ForkServer)
-        namespace = namespace_of(pid) if pid and is_warm else 0
-        return self._witnessing.ask(self._ask, request, seconds, namespace)
+        return namespace_of(pid) if pid and isinstance(self.spec.server, ForkServer) else 0
 
     def _ask(self, request: Plain, seconds: float) -> Plain:
         packed = base64.b64encode(pack(request)).decode()

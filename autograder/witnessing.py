@@ -24,7 +24,7 @@ class Witnessing:
 
     def ask(
         self, ask: Callable[[Plain, float], Plain], request: dict[str, Any], seconds: float,
-        namespace: int = 0,
+        namespace: Callable[[], int] = int,
     ) -> Plain:  # fmt: skip
         """The kernel's answer, with what the witness counted.
 
@@ -32,7 +32,7 @@ class Witnessing:
             ask: Asks the kernel; the request then holds the witness's address.
             request: What is asked, with the witness's module, if any.
             seconds: The time for it.
-            namespace: The PID namespace of the kernel's processes, or 0.
+            namespace: Tells the PID namespace of the kernel's processes, or 0.
 
         Raises:
             WitnessLost: The witness failed: nothing can be said of the attempt.
@@ -43,7 +43,7 @@ class Witnessing:
         if module not in self._of_module:
             self._of_module[module] = Witnesses(module, self._folder)
         (case,) = request["cases"]
-        with self._of_module[module].of_case(case["inputs"], namespace) as witness:
+        with self._of_module[module].of_case(case["inputs"], namespace()) as witness:
             answer = ask({**request, "witness": witness.address}, seconds)
             if not isinstance(answer, list) or len(answer) != 1:
                 raise CourseError("the kernel's answer is no list of one outcome")

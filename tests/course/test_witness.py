@@ -46,10 +46,11 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def witnesses(module: str, tmp_path: Path) -> Iterator[Witnesses]:
+    before = set(psutil.Process().children(recursive=True))
     made = Witnesses(module, tmp_path)
     yield made
     made.close()
-    assert not psutil.Process().children(recursive=True)
+    assert set(psutil.Process().children(recursive=True)) <= before
 
 
 def talk(address: str, data: bytes) -> bytes:
@@ -66,6 +67,13 @@ def test_a_witness_counts_one_case_and_the_next_begins_anew(witnesses: Witnesses
         assert witness.report() == {"bytes": 5, "connections": 2, "of": {"n": 1}}
     with witnesses.of_case({}) as witness:
         assert witness.report()["bytes"] == 0
+
+
+def test_too_long_a_path_is_said(module: str, tmp_path: Path) -> None:
+    made = Witnesses(module, tmp_path / ("x" * 100))
+    with pytest.raises(WitnessLost, match="set TMPDIR"), made.of_case({}):
+        pass
+    made.close()
 
 
 def test_nobody_connects_after_the_case(witnesses: Witnesses, tmp_path: Path) -> None:

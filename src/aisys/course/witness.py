@@ -32,6 +32,8 @@ from .plain import Plain, canonical, pack, unpack
 
 SECONDS = 10.0
 """So long a witness may take to begin, and to report at the end."""
+MOST_PATH = 103
+"""Bytes of a Unix socket's path that every system takes."""
 MOST_REPORT = 64 << 20
 _PROGRAM = "import sys; from aisys.course.witness import main; main(sys.argv[1], int(sys.argv[2]))"
 _LENGTH = struct.Struct("!Q")
@@ -63,7 +65,7 @@ class Witnesses:
     """
 
     def __init__(self, module: str, folder: Path) -> None:
-        self._folder, self.owner = folder, os.getpid()
+        self._folder, self._owner = folder, os.getpid()
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -87,7 +89,11 @@ class Witnesses:
         Raises:
             WitnessLost: It does not begin, or does not report.
         """
-        address = str(self._folder / secrets.token_hex(16))
+        address = str(self._folder / secrets.token_hex(8))
+        if len(os.fsencode(address)) > MOST_PATH:
+            raise WitnessLost(
+                f"{self._folder} is too long a path for a socket: set TMPDIR to a shorter folder"
+            )
         asked = {"address": address, "inputs": canonical(inputs), "namespace": namespace}
         self._say(asked)
         if self._hear() != "listening":
@@ -112,7 +118,7 @@ class Witnesses:
     def close(self) -> None:
         """End the process and every witness that it started."""
         self._channel.close()
-        if self.owner == os.getpid():
+        if self._owner == os.getpid():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
