@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aisys.course.compiling import CompileError
+from aisys.course.compiling import CompileError, cache_folder, compiler_version
 
 from .lexing import Source, SourceError, read_source
 
@@ -103,17 +103,13 @@ def host() -> Path:
 
 
 def remember_host() -> None:
-    """Compile the process's program now, so that no process forked from here needs to."""
+    """Compile the process's program now, so that no process forked from here needs to.
+
+    Without a compiler nothing happens: whoever builds a kernel is told.
+    """
     if not _host:
-        _host.append(host().read_bytes())
-
-
-def cache_folder() -> Path:
-    """Where compiled kernels are kept: `$AISYS_CACHE`, or the user's cache folder."""
-    root = (
-        os.environ.get("AISYS_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    )
-    return Path(root) / "aisys"
+        with contextlib.suppress(CompileError):
+            _host.append(host().read_bytes())
 
 
 def kept(digest: str, name: str, make: Callable[[Path], None]) -> Path:
@@ -136,12 +132,12 @@ def runtime_digest() -> str:
     texts = [
         path.read_text(encoding="utf-8") for path in sorted(RUNTIME.iterdir()) if path.is_file()
     ]
-    return _digest(*texts, _run([compiler(), "--version"], Path.cwd()).stdout)
+    return _digest(*texts, compiler_version(compiler()))
 
 
 @functools.cache
 def compiler() -> str:
-    """The C++ compiler; raises CompileError with what to do where there is none."""
+    """g++, which alone has all of the flags; raises CompileError where it is not installed."""
     found = shutil.which("g++")
     if found is None:
         raise CompileError(
