@@ -14,6 +14,7 @@ from aisys.cuda import operator
 from aisys.cuda.emulator import Launch
 from aisys.cuda.operator import Kernels
 from aisys.operators.citizenship import define_linear_gelu, fresh_namespace
+from aisys.operators.layer_samples import sample_arguments, sample_tensor
 
 SECONDS = 10.0
 """Compiling is among it."""
@@ -156,7 +157,7 @@ def softmax_rows_values(case: dict, rng: np.random.Generator) -> Plain:
     """The softmax of random rows."""
     matrix = case.get("size", 3.0) * rng.standard_normal((case["rows"], case["columns"]))
     matrix[:, : case.get("masked", 0)] = -np.inf
-    return operator.call_softmax_rows(_tensor(matrix))[0].numpy()
+    return operator.call_softmax_rows(sample_tensor(matrix))[0].numpy()
 
 
 @probe(
@@ -167,7 +168,7 @@ def softmax_rows_values(case: dict, rng: np.random.Generator) -> Plain:
 )
 def softmax_rows_moves(case: dict, rng: np.random.Generator) -> Plain:
     """Sectors and bank conflicts."""
-    matrix = _tensor(rng.standard_normal((case["rows"], case["columns"])))
+    matrix = sample_tensor(rng.standard_normal((case["rows"], case["columns"])))
     return _counts([operator.call_softmax_rows(matrix)[1]])
 
 
@@ -187,8 +188,8 @@ def softmax_rows_moves(case: dict, rng: np.random.Generator) -> Plain:
 def layer_norm_rows_values(case: dict, rng: np.random.Generator) -> Plain:
     """Random rows, normalised."""
     noise = rng.standard_normal((case["rows"], case["columns"]))
-    matrix = _tensor(case.get("mean", 0.5) + case.get("size", 1.5) * noise)
-    scale, shift = (_tensor(rng.standard_normal(case["columns"])) for _ in range(2))
+    matrix = sample_tensor(case.get("mean", 0.5) + case.get("size", 1.5) * noise)
+    scale, shift = (sample_tensor(rng.standard_normal(case["columns"])) for _ in range(2))
     epsilon = case.get("epsilon", 1e-5)
     return operator.call_layer_norm_rows(matrix, scale, shift, epsilon)[0].numpy()
 
@@ -201,7 +202,7 @@ def layer_norm_rows_values(case: dict, rng: np.random.Generator) -> Plain:
 )
 def layer_norm_rows_moves(case: dict, rng: np.random.Generator) -> Plain:
     """Sectors and bank conflicts."""
-    matrix = _tensor(rng.standard_normal((case["rows"], case["columns"])))
+    matrix = sample_tensor(rng.standard_normal((case["rows"], case["columns"])))
     ones = torch.ones(case["columns"])
     return _counts([operator.call_layer_norm_rows(matrix, ones, ones)[1]])
 
@@ -238,7 +239,7 @@ def registered(case: dict, rng: np.random.Generator) -> Plain:
         result = layer(*inputs.values())
     forward = list(calls)
     calls.clear()
-    upstream = _tensor(rng.standard_normal(tuple(result.shape)))
+    upstream = sample_tensor(rng.standard_normal(tuple(result.shape)))
     if case["upstream"] == "expanded":
         upstream = torch.ones(()).expand(result.shape)
     result.backward(upstream)
@@ -289,22 +290,7 @@ def _operator(calls: list[str]) -> Any:
 
 
 def _arguments(case: dict, rng: np.random.Generator) -> list[Tensor]:
-    """x, weight and bias; where they are strided, x and weight transposed, bias every second."""
-    shapes = [
-        (*case["leading"], case["inner"]),
-        (case["columns"], case["inner"]),
-        (case["columns"],),
-    ]
-    made = []
-    for shape in shapes:
-        values = rng.standard_normal(shape)
-        if case["layout"] != "strided":
-            made.append(_tensor(values))
-        elif len(shape) > 1:
-            made.append(_tensor(values.T.copy()).T)
-        else:
-            made.append(_tensor(values.repeat(2))[::2])
-    return made
+    return sample_arguments(case["leading"], case["inner"], case["columns"], case["layout"], rng)
 
 
 def _layer(case: dict, rng: np.random.Generator) -> tuple[Tensor, ...]:
@@ -313,12 +299,12 @@ def _layer(case: dict, rng: np.random.Generator) -> tuple[Tensor, ...]:
     x, weight = rng.standard_normal((rows, inner)), rng.standard_normal((columns, inner))
     weight /= math.sqrt(max(inner, 1))
     bias, upstream = rng.standard_normal(columns), rng.standard_normal((rows, columns))
-    return tuple(_tensor(values) for values in (x, weight, bias, upstream))
+    return tuple(sample_tensor(values) for values in (x, weight, bias, upstream))
 
 
 def _gradients(layer: tuple[Tensor, ...], rng: np.random.Generator, seen: list[Launch]) -> Plain:
     x, weight, _, upstream = layer
-    slope = _tensor(rng.standard_normal(tuple(upstream.shape)))
+    slope = sample_tensor(rng.standard_normal(tuple(upstream.shape)))
     kernels = operator.make_kernels("all", seen)
     by_x = kernels.gradient_of_x(upstream, slope, weight)
     by_weight, by_bias = kernels.gradient_of_weight(upstream, slope, x)
@@ -341,7 +327,3 @@ def _named(value: Plain) -> dict[str, dict[str, int]]:
     if not isinstance(value, dict):
         raise TypeError("expected the counts of kernels")
     return value
-
-
-def _tensor(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, np.float32))

@@ -10,6 +10,7 @@ import torch
 from aisys.course import Case, Difference, Plain, probe
 from aisys.course.compiling import Built
 from aisys.operators import cpp
+from aisys.operators.layer_samples import sample_arguments, sample_tensor
 
 SECONDS = 10.0
 """Compiling is among it."""
@@ -147,7 +148,7 @@ def linear_gelu_values(case: dict, rng: np.random.Generator) -> Plain:
     x, weight, bias = (tensor.requires_grad_() for tensor in _arguments(case, rng))
     operator = cpp.load_operator()
     result = operator.linear_gelu(x, weight, bias)
-    upstream = _tensor(rng.standard_normal(tuple(result.shape)))
+    upstream = sample_tensor(rng.standard_normal(tuple(result.shape)))
     gradients = torch.autograd.grad(result, (x, weight, bias), upstream)
     value, slope = operator.linear_gelu_slope(x.detach(), weight.detach(), bias.detach())
     names = ("x", "weight", "bias")
@@ -200,27 +201,8 @@ def _refusal(function: Callable[..., Any], arguments: list[torch.Tensor]) -> Pla
 
 
 def _arguments(case: dict, rng: np.random.Generator) -> list[torch.Tensor]:
-    """x, weight and bias; where they are strided, x and weight transposed, bias every second."""
-    strided = case["layout"] == "strided"
-    shapes = [
-        (*case["leading"], case["in_features"]),
-        (case["out_features"], case["in_features"]),
-        (case["out_features"],),
-    ]
-    made = []
-    for shape in shapes:
-        values = rng.standard_normal(shape)
-        if not strided:
-            made.append(_tensor(values))
-        elif len(shape) > 1:
-            made.append(_tensor(values.T.copy()).T)
-        else:
-            made.append(_tensor(values.repeat(2))[::2])
-    return made
-
-
-def _tensor(values: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, np.float32))
+    features = case["in_features"], case["out_features"]
+    return sample_arguments(case["leading"], *features, case["layout"], rng)
 
 
 def _vectorised(built: Built, name: str) -> Plain:
