@@ -5,9 +5,9 @@ import pytest
 
 from aisys.course.errors import CourseError
 from aisys.cuda import matmul
-from aisys.cuda.emulator import registers
 from aisys.cuda.gpus import GPUS
 from aisys.cuda.matmul import TILE, Tile, multiply, predicted_bytes
+from aisys.cuda.nvidia import resources, why_no_nvcc
 from aisys.cuda.roofline import attainable, draw_roofline, ridge
 from aisys.cuda.tuning import TILES
 
@@ -65,16 +65,15 @@ def test_every_tile_to_choose_from_gives_the_product() -> None:
         assert (seen.shared_bytes, seen.block[:2]) == (tile.shared_bytes, tile.block)
 
 
+@pytest.mark.skipif(bool(why_no_nvcc()), reason=why_no_nvcc())
 def test_a_thread_takes_no_more_registers_than_the_table_says() -> None:
     text = matmul.matmul_registers.text
     for tile in TILES:
         text += f"template __global__ void {tile.kernel}(const float *, const float *, float *, "
         text += "int, int, int);\n"
-    found = registers(text, "sm_80")
-    if found is None:
-        pytest.skip("nvcc is not installed")
+    found = resources(text, "sm_80")
     for tile in TILES:
-        assert 0 < found[tile.kernel] <= tile.registers, tile
+        assert 0 < found[tile.kernel].registers <= tile.registers, tile
 
 
 @pytest.mark.parametrize(

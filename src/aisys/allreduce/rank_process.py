@@ -240,6 +240,7 @@ def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     control = socket.socket(fileno=control_file)
     size = int.from_bytes(control.recv(8, socket.MSG_WAITALL), "big")
+    # From the process that started this one, which trusts itself; what ranks answer is plain data.
     job = pickle.loads(control.recv(size, socket.MSG_WAITALL))
     run_rank(job, control, watch_file)
 

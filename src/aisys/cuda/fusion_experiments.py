@@ -16,9 +16,10 @@ from . import array_module, counted
 from .array_module import Machine
 from .counted import Operation, counting
 from .devices import launch
+from .gpus import GPUS
 
-A100 = Machine(overhead=4e-6, bandwidth=1555e9, peak=19.5e12)
-"""Bandwidth and peak: NVIDIA, A100 datasheet (40 GB, FP32). The overhead is an assumption of the
+A100 = Machine(4e-6, GPUS["A100"].bandwidth, GPUS["A100"].flops)
+"""The overhead is an assumption of the
 right size: Gray, "Getting Started with CUDA Graphs" (NVIDIA Developer Blog, 2019), measures 3.8
 microseconds for each of many short kernels on a V100, launched without waiting in between."""
 BLOCK = 256

@@ -8,7 +8,6 @@ Compilation".
 import functools
 import importlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from aisys.course.errors import CourseError
 
 from .emulator import CompileError, Launch
+from .emulator.kernel import three
 from .emulator.lexing import KernelSource, SourceError, read_source
 
 SCALARS = {
@@ -105,7 +105,7 @@ class Kernel:
     def __getitem__(self, shape: tuple[Any, Any]) -> "Configured":
         if not isinstance(shape, tuple) or len(shape) != 2:
             raise CourseError(f"A launch is written {self.name}[grid, block](...), with two sizes.")
-        return Configured(self, _three(shape[0]), _three(shape[1]))
+        return Configured(self, three("grid", shape[0]), three("block", shape[1]))
 
 
 @dataclass(frozen=True)
@@ -198,9 +198,3 @@ def _copy_back(array: Any, value: Any) -> None:
             value.detach().numpy()[...] = array.get()
     elif isinstance(value, np.ndarray):
         value[...] = array.get()
-
-
-def _three(size: int | Sequence[int]) -> tuple[int, int, int]:
-    sizes = tuple(size) if isinstance(size, Sequence) else (size,)
-    x, y, z = (*map(int, sizes), 1, 1)[:3]
-    return x, y, z

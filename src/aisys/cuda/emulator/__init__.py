@@ -9,7 +9,7 @@ from .building import CompileError
 from .counts import Cost, Finding, Launch, Sample, Steps
 from .kernel import Kernel, KernelFault, Module
 from .lexing import SourceError
-from .occupancy import ARCHITECTURES, Occupancy, occupancy, registers
+from .occupancy import ARCHITECTURES, Occupancy, occupancy
 
 __all__ = [
     "ARCHITECTURES",
@@ -25,5 +25,4 @@ __all__ = [
     "SourceError",
     "Steps",
     "occupancy",
-    "registers",
 ]

@@ -93,7 +93,6 @@ class Module:
         self._built = build(source, kernels, instrumented=checks != "none")
         self._process: Process | None = None
         self._places = Places(self._built.library)
-        self._constants: dict[str, np.ndarray] = {}
 
     @property
     def kernels(self) -> list[str]:
@@ -138,7 +137,7 @@ class Kernel:
     def __getitem__(self, shape: tuple[Size, Size]) -> "Configured":
         if not isinstance(shape, tuple) or len(shape) != 2:
             raise CourseError(f"A launch is written {self.name}[grid, block](...), with two sizes.")
-        grid, block = _three("grid", shape[0]), _three("block", shape[1])
+        grid, block = three("grid", shape[0]), three("block", shape[1])
         threads, blocks = block[0] * block[1] * block[2], grid[0] * grid[1] * grid[2]
         if threads > MOST_THREADS:
             raise CourseError(f"A block has at most {MOST_THREADS} threads; {block} are {threads}.")
@@ -309,7 +308,8 @@ class Configured:
         return KernelFault(self.kernel.name, kind, line, text, module.source, launch)
 
 
-def _three(what: str, size: Size) -> tuple[int, int, int]:
+def three(what: str, size: Size) -> tuple[int, int, int]:
+    """Sizes in x, y and z; raises CourseError for what is no size of a grid or a block."""
     sizes = tuple(size) if isinstance(size, Sequence) else (size,)
     if not 1 <= len(sizes) <= 3 or any(not isinstance(n, int | np.integer) or n < 1 for n in sizes):
         raise CourseError(f"The {what} is one to three whole numbers from 1 up; this is {size!r}.")

@@ -6,7 +6,6 @@ The limits are those of NVIDIA, CUDA C++ Programming Guide, appendix "Compute ca
 from dataclasses import dataclass
 
 from aisys.course.errors import CourseError
-from aisys.cuda.nvidia import find_nvcc, resources
 
 
 @dataclass(frozen=True)
@@ -102,14 +101,3 @@ def occupancy(
     limited_by = min(room, key=lambda name: room[name])
     blocks = room[limited_by]
     return Occupancy(blocks, blocks * warps, blocks * warps / has.warps, limited_by)
-
-
-def registers(source: str, architecture: str = "sm_80") -> dict[str, int] | None:
-    """Registers of a thread of each kernel, as NVIDIA's compiler says; None where it is not there.
-
-    Raises:
-        CourseError: The compiler does not take the source.
-    """
-    if find_nvcc() is None:
-        return None
-    return {name: each.registers for name, each in resources(source, architecture).items()}
