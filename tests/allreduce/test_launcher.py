@@ -206,6 +206,8 @@ def test_an_error_in_the_launcher_itself_ends_the_ranks(monkeypatch):
 
 
 ORPHANS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from aisys.allreduce.launcher import launch
 from tests.support.launched import waits_for_ever
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def test_a_text_reaches_nothing_outside_of_its_sandbox(sandboxed: Bench) -> None
 def test_a_real_kernel_knows_the_magic_of_texts(sandboxed: Bench) -> None:
     text = f"%%attempt {ROWS}\n// here it is"
     shown = "from aisys.operators.cpp import gelu_rows\n"
-    shown += "assert gelu_rows.text.splitlines()[1] == '// here it is'  # as in its cell"
+    shown += "assert gelu_rows.as_in_cell.splitlines()[1] == '// here it is'  # as in its cell"
     with Session(sandboxed.spec) as session:
         for source in ("import aisys.course", text, shown):
             assert session.run_cell(nbformat.v4.new_code_cell(source), 10) == ""

@@ -237,10 +237,18 @@ class TextSlot(Slot):
         if self.attempt is not None:
             if is_skeleton(self.attempt, self.marked):
                 raise Hole(self.key)
-            return "\n" + self.attempt  # so that its lines have the numbers of its cell's
+            return self.attempt
         if kit() and not is_open(self.key):
             raise Hole(self.key)
         return solved(self.marked)
+
+    @property
+    def as_in_cell(self) -> str:
+        """The text for a compiler: a student's lines have the numbers that they have in the cell.
+
+        The cell has one more line, the first one, with the magic.
+        """
+        return self.text if self.attempt is None else f"\n{self.text}"
 
     def fit(self, attempt: Any) -> None:
         """Raise AttemptError unless it is a text with something in it."""

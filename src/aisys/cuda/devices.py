@@ -31,7 +31,7 @@ def load(
         SourceError, CompileError: The text is not taken.
         CourseError: There is no such device here.
     """
-    text = source.text if isinstance(source, TextSlot) else source
+    text = source.as_in_cell if isinstance(source, TextSlot) else source
     if device not in DEVICES:
         raise CourseError(f'`device` is "emulator" or "gpu"; this is {device!r}.')
     return _emulated(text, checks) if device == "emulator" else _on_gpu(text)
@@ -68,7 +68,7 @@ def launch(
 def _load_for(slot: TextSlot, name: str, device: str, checks: str) -> Any:
     """The module with a kernel; an instance of a template has its own, which is compiled once."""
     if device == "emulator" and "<" in name:
-        return _emulated(slot.text, checks, name)
+        return _emulated(slot.as_in_cell, checks, name)
     return load(slot, device, checks)
 
 

@@ -177,7 +177,7 @@ def _make_citizen(namespace: Any, name: str) -> Any:
 
 
 def _files(*slots: TextSlot) -> dict[str, str]:
-    return {slot.file: slot.text for slot in slots}
+    return {slot.file: slot.as_in_cell for slot in slots}
 
 
 def _product_driver() -> Built:
