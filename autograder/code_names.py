@@ -4,6 +4,8 @@ import ast
 import functools
 import re
 
+from aisys.course import parsing
+
 from .suspicious_names import ROOT_OF
 
 MOST_CODE = 100_000
@@ -27,7 +29,7 @@ def parse(source: str) -> ast.Module | None:
     if len(source) > MOST_CODE:
         return None
     try:
-        return ast.parse(_python(source))
+        return parsing.parse(_python(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

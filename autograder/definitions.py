@@ -7,6 +7,8 @@ import ast
 from dataclasses import dataclass
 from typing import Any
 
+from aisys.course.parsing import parse
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -58,7 +60,7 @@ class ModuleText:
     def __init__(self, text: str, name: str) -> None:
         self.name = name
         self.lines = text.splitlines()
-        self.tree = ast.parse(text, name)
+        self.tree = parse(text, name)
         self.exercises: dict[str, Definition] = {}
         self.texts: list[TextDeclaration] = []
         self._look(self.tree, [])

@@ -26,7 +26,8 @@ class Engine(Protocol):
     ) -> Generator[Graded, None, None]:
         """Grade submissions, and give each one's final result as soon as it is there.
 
-        A submission with a time-out in it is run once more, alone, before its result is given.
+        A submission with a time-out in it, or one that the grader failed to grade, is run once
+        more, alone, before its result is given.
 
         Args:
             found: The submissions.
@@ -75,7 +76,7 @@ class LocalEngine:
             ]
             for future in as_completed(futures):
                 one = future.result()
-                if one.timed_out:
+                if one.is_doubtful:
                     late.append(one)
                 else:
                     yield one

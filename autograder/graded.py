@@ -12,6 +12,9 @@ from .cache import Cache, digest
 from .results import StageResult, SubmissionResult, from_json, to_json
 from .submission import SubmissionError, read_bytes, submission_of
 
+LEFT = "Its worker was lost each time that it was graded; it was left."
+"""The flag of a submission that is not run again, because it may be what ends its workers."""
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -42,9 +45,11 @@ class Graded:
     on_disk: bool = False
 
     @property
-    def timed_out(self) -> bool:
-        """Whether a time-out in it is still to be confirmed by a run that is alone."""
-        return not self.unchanged and has_timeout(self.result)
+    def is_doubtful(self) -> bool:
+        """Whether another run, alone, is to show a time-out, or the grader's failure, again."""
+        if self.unchanged or LEFT in self.result.flags:
+            return False
+        return self.result.status == "ungraded" or has_timeout(self.result)
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,9 @@ def has_timeout(result: SubmissionResult) -> bool:
 
 
 def better(first: Graded, again: Graded) -> Graded:
-    """Of two runs of a submission with a time-out in it the one that counts."""
+    """Of two runs of a doubtful submission the one that counts."""
+    if "ungraded" in (first.result.status, again.result.status):
+        return first if again.result.status == "ungraded" else again
     return again if again.result.points >= first.result.points else first
 
 

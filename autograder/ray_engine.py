@@ -19,7 +19,7 @@ from typing import Any
 
 from .bench import Bench
 from .cache import Cache
-from .graded import Graded, Submission, Task, better, finish, look_up, ungraded
+from .graded import LEFT, Graded, Submission, Task, better, finish, look_up, ungraded
 from .ray_cluster import CONNECT_SECONDS, RayError, cluster, the_ray
 from .ray_worker import KERNELS_SEE, Worker, plan_of, sent, versions
 from .results import from_json
@@ -30,7 +30,6 @@ MOST_STARTS = 3
 """After so many workers in a row that end before they are ready, there is something wrong."""
 LOOK_SECONDS = 1.0
 CLOSE_SECONDS = 10.0
-LEFT = "Its worker was lost each time that it was graded; it was left."
 
 
 @dataclass
@@ -107,7 +106,7 @@ class RayEngine:
             try:
                 late: list[Graded] = []
                 for one in crew.run(open_entries, known, kept):
-                    if one.timed_out:
+                    if one.is_doubtful:
                         late.append(one)
                     else:
                         yield one

@@ -108,6 +108,8 @@ def test_the_sample_class_goes_all_the_way(
     def points(student: str) -> float:
         return sum(row.points for row in by_machine if row.student == student)
 
+    full = ("ada-perfect", "alan-differently")
+    assert [r for r in by_machine if r.student in full and r.points < r.max_points] == []
     assert points("ada-perfect") == points("alan-differently") == total > 0
     assert points("nobody-skeleton") == points("zoe-no-notebook") == 0
     for student in ("grace-mistaken", "edsger-mistaken", "barbara-mistaken"):

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from aisys.course.slots import load_lab
+from autograder import graded
 from autograder.answers import mistake_source, reference_source
 from autograder.build import build_lab, to_text
 from autograder.catalogue import load_catalogue
@@ -26,7 +27,7 @@ from autograder.cli import main
 from autograder.engines import Engine, LocalEngine
 from autograder.grade import grade_class
 from autograder.ray_cluster import RayError, the_ray
-from autograder.ray_engine import LEFT, RayEngine
+from autograder.ray_engine import RayEngine
 from autograder.results import SubmissionResult
 from autograder.sample import fill
 from autograder.text import read_lab
@@ -327,7 +328,7 @@ def test_a_submission_that_kills_its_worker_twice_is_marked_and_left(
         results = grade(copy, RayEngine(two_nodes.address, say=said.append))
     assert len(set(killed)) == 2
     left = next(result for result in results if result.student == "max")
-    assert left.status == "ungraded" and left.flags == (LEFT,) and left.notebook is None
+    assert left.status == "ungraded" and left.flags == (graded.LEFT,) and left.notebook is None
     assert {stage.status for stage in left.stages} == {"ungraded"}
     assert [row for row in scores(copy) if not row.startswith("max,")] == local("ada", "ben")
     assert [sentence.partition(" ")[0] for sentence in said] == ["The", "2"]

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from autograder import kernel
 from autograder.cli import main
 from autograder.sample import write_sample_class
 
@@ -91,6 +93,28 @@ def test_corrupt_results_are_run_again(course: Path, undisturbed: str, tmp_path:
         content = entry.read_bytes()
         entry.write_bytes([b"", content[: len(content) // 2], b"[1, 2]", b"\xff\x00"][number % 4])
     assert grade(copy).wait() == 0
+    assert (copy / "out" / "scores.csv").read_text(encoding="utf-8") == undisturbed
+
+
+def test_what_the_grader_failed_to_grade_is_run_again_alone(
+    course: Path, undisturbed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "course"
+    shutil.copytree(course, copy)
+    failures, usual = (
+        [RuntimeError("a kernel did not start") for _ in range(2)],
+        kernel.start_kernel,
+    )
+
+    def failing(*given: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return usual(*given)
+
+    monkeypatch.setattr(kernel, "start_kernel", failing)
+    command = ["grade", str(copy / "submitted"), "--out", str(copy / "out"), "--quiet"]
+    assert main([*command, "--course", str(copy)]) == 0
+    assert not failures
     assert (copy / "out" / "scores.csv").read_text(encoding="utf-8") == undisturbed
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import AttemptError
+from .parsing import parse
 from .shell import current_shell
 from .slots import Slot, slots
 
@@ -102,7 +103,7 @@ def _with_what_they_need(pool: list[_Statement], wanted: set[int]) -> list[_Stat
 def _statements(source: str, here: Iterable[Slot]) -> list[_Statement]:
     key = next(slot.key for slot in here)
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except SyntaxError:
         raise AttemptError(f"{key}: its cell cannot be read; run the cell again.") from None
     statements = [_statement(source, node) for node in tree.body]
@@ -158,7 +159,7 @@ def _cells_with(function: Callable[..., Any]) -> list[str]:
 
 def _readable(cell: str) -> list[_Statement]:
     try:
-        return [_statement(cell, node) for node in ast.parse(cell).body]
+        return [_statement(cell, node) for node in parse(cell).body]
     except SyntaxError:
         return []
 
@@ -169,7 +170,7 @@ def _notebook_imports() -> list[_Statement]:
     found: list[_Statement] = []
     for cell in shell.history_manager.input_hist_parsed if shell is not None else []:
         try:
-            tree = ast.parse(cell)
+            tree = parse(cell)
         except SyntaxError:
             continue
         imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]

@@ -18,6 +18,7 @@ import numpy as np
 from aisys.autodiff.conditional import Branch
 from aisys.autodiff.graph import Node, apply, constant, placeholder
 from aisys.autodiff.operations import ELEMENTWISE, OPERATIONS, Shape, Value
+from aisys.course.parsing import parse
 
 MOST_ELEMENTS = 100_000
 MOST_CHARACTERS = 20_000
@@ -108,7 +109,7 @@ class _Reader:
         if len(text) > MOST_CHARACTERS:
             raise ProgramError("the program is too long")
         known = dict(names)
-        *assignments, last = ast.parse(text).body
+        *assignments, last = parse(text).body
         for statement in assignments:
             match statement:
                 case ast.Assign([ast.Name(name)], expression):
