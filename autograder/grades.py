@@ -1,7 +1,8 @@
 """The gradebook read: what stands in it for each submission, as plain records."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -104,7 +105,27 @@ def cell_of(stage: str) -> str:
 
 
 def entries(gradebook: Gradebook) -> Entries:
-    """Everything that a gradebook has, in three queries."""
+    """Everything that a gradebook has at one moment, in three queries."""
+    with _one_moment(gradebook):
+        return _entries(gradebook)
+
+
+@contextmanager
+def _one_moment(gradebook: Gradebook) -> Iterator[None]:
+    """What is read in the block stands together; another process's writing waits for its end."""
+    connection = gradebook.db.connection()
+    raw: Any = connection.connection.dbapi_connection
+    if raw.in_transaction:
+        yield
+        return
+    connection.exec_driver_sql("BEGIN")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql("COMMIT")
+
+
+def _entries(gradebook: Gradebook) -> Entries:
     db = gradebook.db
     made: Entries = {}
     by_id: dict[str, Entry] = {}

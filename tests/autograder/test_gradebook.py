@@ -7,9 +7,11 @@ import sys
 import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nbgrader.api import Gradebook, InvalidEntry
+from sqlalchemy import event
 
 from autograder.course import Course, load_course
 from autograder.gradebook import (
@@ -23,7 +25,7 @@ from autograder.gradebook import (
     save_results,
     transaction,
 )
-from autograder.grades import CellGrade
+from autograder.grades import CellGrade, entries
 from autograder.results import SubmissionResult
 from tests.autograder.sample_course import (
     DEADLINE,
@@ -207,6 +209,42 @@ def test_two_processes_may_write_at_once(course: Course) -> None:
     known = read_entries(course.folder)
     assert set(known) == {(student, LAB) for group in groups for student in group}
     assert {entry.points for entry in known.values()} == {result("ada", 0.5).points}
+
+
+BETWEEN = """
+import sys
+from pathlib import Path
+from autograder.gradebook import GradebookError, save_results
+from tests.autograder.sample_course import result
+
+try:
+    save_results(Path(sys.argv[1]), [result("bob", 0.5)], wait=0.1)
+except GradebookError:
+    print("waited")
+"""
+
+
+def test_what_is_read_is_of_one_moment(course: Course) -> None:
+    """Another process enters a submission after the first query, if it can."""
+    save_lab(course.folder, LAB, released())
+    save_results(course.folder, [result("ada", 0.5)])
+    said: list[str] = []
+
+    def write(connection: Any, cursor: Any, statement: str, *others: Any) -> None:
+        if said or "submitted_notebook" not in statement:
+            return
+        command = [sys.executable, "-c", BETWEEN, str(course.folder)]
+        root = Path(__file__).parents[2]
+        done = subprocess.run(command, cwd=root, text=True, stdout=subprocess.PIPE, check=True)
+        said.append(done.stdout)
+
+    with opened(course.folder) as gradebook:
+        event.listen(gradebook.engine, "after_cursor_execute", write)
+        found = entries(gradebook)
+    assert set(found) == {("ada", LAB)} and found["ada", LAB].points > 0
+    assert said in (["waited\n"], [""])
+    save_results(course.folder, [result("bob", 0.5)])
+    assert ("bob", LAB) in read_entries(course.folder)
 
 
 def test_a_gradebook_that_stays_locked_is_said(course: Course) -> None:

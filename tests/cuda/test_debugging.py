@@ -73,7 +73,7 @@ def test_look_prints_what_is_given_until_something_is_written(
     assert re.match(r"prefix_sum, line \d+: thread .* no barrier between", capsys.readouterr().out)
     try:
         attempt_text("3.7 prefix_sum", debugging.prefix_sum.text)
-        assert present(debugging.prefix_sum) == debugging.prefix_sum.text
+        assert present(debugging.prefix_sum) == debugging.prefix_sum.as_in_cell
         debugging.look("prefix_sum")
         assert capsys.readouterr().out.startswith("prefix_sum  grid (2, 1, 1)")
         debugging.look("prefix_sum", given=True)
