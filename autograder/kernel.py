@@ -198,9 +198,18 @@ class Session:
         return self._witnessing.ask(self._ask, request, seconds, self._namespace)
 
     def _namespace(self) -> int:
-        """The PID namespace of a forked sandbox; 0 where there is none."""
+        """The PID namespace of the sandbox's processes; 0 where there is none."""
         pid = getattr(_manager(self._alive()).provisioner, "pid", None)
-        return namespace_of(pid) if pid and isinstance(self.spec.server, ForkServer) else 0
+        if not pid or self.spec.server is None:
+            return 0
+        if isinstance(self.spec.server, ForkServer):
+            return namespace_of(pid)
+        # bwrap itself stays outside; what it has started is inside.
+        inside: list[int] = []
+        with contextlib.suppress(psutil.Error):  # it has died, as whoever asks will see
+            children = psutil.Process(pid).children(recursive=True)
+            inside = [namespace_of(child.pid) for child in children]
+        return next((found for found in inside if found not in (0, namespace_of(pid))), 0)
 
     def _ask(self, request: Plain, seconds: float) -> Plain:
         packed = base64.b64encode(pack(request)).decode()

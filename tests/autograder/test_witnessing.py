@@ -9,8 +9,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from autograder import sandbox
 from autograder.bench import Bench
-from autograder.isolation import IsolationError, method, server_for
+from autograder.isolation import bwrap_refusal, server_for
 from autograder.kernel import KernelSpec, Session
 from tests.course.test_witness import COUNTER
 
@@ -32,15 +33,18 @@ def witnessed_in_kernel(case, rng):
 """
 
 
-@pytest.fixture
-def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench: Bench) -> Iterator[Session]:
-    kit = bench.spec.kit
+@pytest.fixture(params=["sandbox", "bwrap"])
+def session(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bench: Bench,
+    request: pytest.FixtureRequest,
+) -> Iterator[Session]:
+    kit, how = bench.spec.kit, request.param
     (tmp_path / "counting_witness.py").write_text(COUNTER)
     monkeypatch.syspath_prepend(str(tmp_path))
-    try:
-        how = method()
-    except IsolationError as error:
-        pytest.skip(str(error))
+    if reason := bwrap_refusal() if how == "bwrap" else sandbox.refusal():
+        pytest.skip(f"{how} does not work here: {reason}")
     with server_for(kit, how) as server, Session(KernelSpec(kit, server=server)) as session:
         yield session
 
