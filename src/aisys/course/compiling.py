@@ -30,7 +30,11 @@ MOST_KEPT = 200
 """So many results are kept in the cache folder, the ones last made."""
 CACHE_VARIABLE = "AISYS_CACHE"
 
-_ERROR = re.compile(r"^([^:\s][^:\n]*):(\d+):(?:\d+:)? (?:fatal )?error: (.*)$", re.MULTILINE)
+_ERROR = re.compile(
+    r"^([^:\s][^:\n]*?)"
+    r"(?::(\d+):(?:\d+:)?|\((\d+)\):) (?:fatal |catastrophic )?error: (.*)$",  # `(2):` is nvcc's
+    re.MULTILINE,
+)
 _UNDEFINED = re.compile(r"undefined (?:reference|symbol)[^\n]*")
 _LIMITS = 'ulimit -t "$1"; ulimit -v "$2" 2>/dev/null; ulimit -f "$3"; shift 3; exec "$@"'
 
@@ -77,6 +81,7 @@ def compile_shared(
     options: Sequence[str] = (),
     libraries: Sequence[str] = (),
     seconds: int = SECONDS,
+    compiler: Sequence[str] = (),
 ) -> Built:
     """Compile a text into a shared library, or find the result of an earlier time.
 
@@ -85,14 +90,15 @@ def compile_shared(
     Args:
         files: Texts by file name; the first one is compiled, the others stand beside it.
         options: Options of the compiler, before the file's name.
-        libraries: Options behind it, as `-ltorch`.
+        libraries: What stands behind it, as `-ltorch` or the name of another file to compile.
         seconds: CPU time that it may take.
+        compiler: Another one than the C++ compiler, with what makes it compile for a library.
 
     Raises:
         NoCompiler: There is none.
         CompileError: The text has an error, or compiling it took too long.
     """
-    command = [find_compiler(), "-shared", "-fPIC", *options]
+    command = [*(compiler or (find_compiler(), "-fPIC")), "-shared", *options]
     name = _digest(files, command, libraries)
     if name in _failed:
         raise _failed[name]
@@ -196,7 +202,7 @@ def _error(files: Mapping[str, str], status: int, said: str, seconds: int) -> Co
     """What a compiler said, as far as it is about the given texts and in their line numbers."""
     found: list[tuple[str, int, str]] = []
     for match in _ERROR.finditer(said):
-        name, line, text = match[1], int(match[2]), match[3]
+        name, line, text = match[1], int(match[2] or match[3]), match[4]
         if Path(name).name not in files:
             name, line = _place_in(files, said, match)
         if name:

@@ -10,15 +10,17 @@ from typing import Any
 from aisys.course import TextSlot
 from aisys.course.errors import CourseError
 
-from . import emulator, gpu
+from . import emulator, extension, gpu
 
 DEVICES = ("emulator", "gpu")
+COMPILERS = {"nvrtc": gpu.Module, "nvcc": extension.Module}
+"""For a GPU: while the program runs, through CuPy, or ahead, as an extension of PyTorch."""
 SECONDS = 3.0
 """CPU time that a launch on the emulator may take."""
 
 
 def load(
-    source: str | TextSlot, device: str = "emulator", checks: str = "all"
+    source: str | TextSlot, device: str = "emulator", checks: str = "all", compiler: str = "nvrtc"
 ) -> "emulator.Module | gpu.Module":
     """The kernels of a text, compiled; the same text again gives the same module.
 
@@ -26,20 +28,24 @@ def load(
         source: CUDA C++, or a text exercise: the student's text, otherwise the reference.
         device: `"emulator"` or `"gpu"`.
         checks: Of the emulator: `"all"`, `"counts"` or `"none"`; see `emulator.Module`.
+        compiler: For a GPU: `"nvrtc"` or `"nvcc"`; see `COMPILERS`.
 
     Raises:
         SourceError, CompileError: The text is not taken.
-        CourseError: There is no such device here.
+        CourseError: There is no such device or compiler here.
     """
     text = source.as_in_cell if isinstance(source, TextSlot) else source
     if device not in DEVICES:
         raise CourseError(f'`device` is "emulator" or "gpu"; this is {device!r}.')
-    return _emulated(text, checks) if device == "emulator" else _on_gpu(text)
+    if compiler not in COMPILERS:
+        raise CourseError(f'`compiler` is "nvrtc" or "nvcc"; this is {compiler!r}.')
+    return _emulated(text, checks) if device == "emulator" else _on_gpu(text, compiler)
 
 
 def launch(
     slot: TextSlot, grid: Any, block: Any, *arguments: Any, shared_bytes: int = 0,
     device: str = "emulator", checks: str = "all", kernel: str | None = None,
+    compiler: str = "nvrtc",
 ) -> emulator.Launch:  # fmt: skip
     """Launch the kernel that a text exercise is named after, or another one of its text.
 
@@ -53,6 +59,7 @@ def launch(
         checks: See `load`.
         kernel: The kernel's name, where it is not the exercise's; with template arguments as in
             `"transpose<float, 32>"`.
+        compiler: See `load`.
 
     Returns:
         What was seen of the launch; on a GPU only its time.
@@ -61,15 +68,15 @@ def launch(
         KernelFault: The kernel went wrong; the message says how, and in which line.
     """
     name = kernel or slot.name
-    module = _load_for(slot, name, device, checks)
+    module = _load_for(slot, name, device, checks, compiler)
     return module[name][grid, block](*arguments, shared_bytes=shared_bytes)
 
 
-def _load_for(slot: TextSlot, name: str, device: str, checks: str) -> Any:
+def _load_for(slot: TextSlot, name: str, device: str, checks: str, compiler: str) -> Any:
     """The module with a kernel; an instance of a template has its own, which is compiled once."""
     if device == "emulator" and "<" in name:
         return _emulated(slot.as_in_cell, checks, name)
-    return load(slot, device, checks)
+    return load(slot, device, checks, compiler)
 
 
 @functools.lru_cache(maxsize=32)
@@ -78,5 +85,5 @@ def _emulated(text: str, checks: str, *kernels: str) -> emulator.Module:
 
 
 @functools.lru_cache(maxsize=64)
-def _on_gpu(text: str) -> gpu.Module:
-    return gpu.Module(text)
+def _on_gpu(text: str, compiler: str) -> gpu.Module:
+    return COMPILERS[compiler](text)

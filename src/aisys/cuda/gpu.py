@@ -2,20 +2,20 @@
 
 Arrays of NumPy and PyTorch tensors on the CPU are copied to the GPU and back, as the emulator does;
 CuPy's arrays and tensors on the GPU stay where they are. NVRTC: NVIDIA, "NVRTC: CUDA Runtime
-Compilation".
+Compilation". The other way to a GPU, nvcc, is in `extension`; what is called is the same.
 """
 
 import functools
 import importlib
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from aisys.course.errors import CourseError
 
-from .emulator import CompileError, Launch
+from .emulator import CompileError, KernelFault, Launch
 from .emulator.kernel import three
 from .emulator.lexing import KernelSource, SourceError, read_source
 
@@ -52,6 +52,21 @@ def has_gpu() -> bool:
     return not why_no_gpu()
 
 
+class Function(Protocol):
+    """A compiled kernel on the GPU; arrays are those of the library that launches it."""
+
+    def on_gpu(self, value: Any) -> Any:
+        """An array on the GPU: the value itself where it lies there, otherwise a copy."""
+
+    def run(
+        self, grid: tuple[int, ...], block: tuple[int, ...], arguments: list[Any], shared_bytes: int
+    ) -> float:
+        """Launch the kernel, wait for its end, and return its time in seconds."""
+
+    def copy_back(self, array: Any, value: Any) -> None:
+        """Write a copy's elements to where they came from."""
+
+
 class Module:
     """The kernels of one source, on the GPU.
 
@@ -64,12 +79,20 @@ class Module:
     """
 
     def __init__(self, source: str) -> None:
-        missing = why_no_gpu()
+        missing = self.why_not()
         if missing:
             raise CourseError(f'There is no device "gpu" here. {missing}')
         self.source = source
         self._read = read_source(source)
-        self._compiled: dict[str, Any] = {}
+        self._compiled: dict[str, Function] = {}
+
+    def why_not(self) -> str:
+        """`""` where kernels can be compiled and run so, otherwise what is missing."""
+        return why_no_gpu()
+
+    def compile(self, name: str) -> Function:
+        """Compile a kernel of the source; raises CompileError."""
+        return _ByCuPy(_compile(self.source, name))
 
     @property
     def kernels(self) -> list[str]:
@@ -82,7 +105,7 @@ class Module:
             there = ", ".join(self._read.kernels)
             raise SourceError(f"There is no kernel `{name}`; the kernels are {there}.")
         if name not in self._compiled:
-            self._compiled[name] = _compile(self.source, name)
+            self._compiled[name] = self.compile(name)
         return Kernel(self._read.kernels[base], name, self._compiled[name])
 
     def __getattr__(self, name: str) -> "Kernel":
@@ -100,7 +123,7 @@ class Kernel:
 
     declared: KernelSource
     name: str
-    function: Any
+    function: Function
 
     def __getitem__(self, shape: tuple[Any, Any]) -> "Configured":
         if not isinstance(shape, tuple) or len(shape) != 2:
@@ -118,8 +141,7 @@ class Configured:
 
     def __call__(self, *arguments: Any, shared_bytes: int = 0) -> Launch:
         """Run the kernel, wait for it, and return its time; see the emulator's `Configured`."""
-        cupy = importlib.import_module("cupy")
-        declared, name = self.kernel.declared, self.kernel.name
+        declared, name, function = self.kernel.declared, self.kernel.name, self.kernel.function
         if len(arguments) != len(declared.types):
             wanted = ", ".join(map(" ".join, zip(declared.types, declared.parameters, strict=True)))
             raise CourseError(
@@ -130,24 +152,66 @@ class Configured:
             declared.parameters, declared.types, arguments, strict=True
         ):
             if "*" in kind.split():
-                array = _on_device(name, parameter, value)
+                require_array(name, parameter, kind, value)
+                array = function.on_gpu(value)
                 passed.append(array)
                 if "const" not in kind.split() and array is not value:
                     copied.append((array, value))
             else:
                 passed.append(scalar(name, parameter, kind, value))
-        if shared_bytes > STATIC_SHARED:
-            self.kernel.function.max_dynamic_shared_size_bytes = shared_bytes
-        begin, end = cupy.cuda.Event(), cupy.cuda.Event()
-        begin.record()
-        self.kernel.function(self.grid, self.block, tuple(passed), shared_mem=shared_bytes)
-        end.record()
-        end.synchronize()
-        for array, value in copied:
-            _copy_back(array, value)
-        milliseconds = cupy.cuda.get_elapsed_time(begin, end)
-        return Launch(
-            name, self.grid, self.block, shared_bytes=shared_bytes, seconds=milliseconds / 1000
+        try:
+            seconds = function.run(self.grid, self.block, passed, shared_bytes)
+            for array, value in copied:
+                function.copy_back(array, value)
+        except CourseError:
+            raise
+        except Exception as error:
+            said = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+            raise KernelFault(
+                name, "gpu", 0,
+                f'the GPU did not run it to its end ({said}); `device="emulator"` says in which '
+                "line and why. After an illegal access nothing runs on the GPU until this process "
+                "is started again: restart the notebook's kernel",
+            ) from None  # fmt: skip
+        return Launch(name, self.grid, self.block, shared_bytes=shared_bytes, seconds=seconds)
+
+
+def element_of(kind: str) -> str:
+    """What a pointer points to, without qualifiers: `"float"` of `"const float * __restrict__"`."""
+    left_out = ("*", "const", "signed", "__restrict__", "__restrict", "volatile")
+    return " ".join(word for word in kind.split() if word not in left_out)
+
+
+def require_array(kernel: str, parameter: str, kind: str, value: Any) -> None:
+    """Refuse what a pointer cannot be given: no array, other elements, gaps between them.
+
+    Args:
+        kernel: The kernel's name.
+        parameter: The parameter's.
+        kind: Its type.
+        value: What came: an array of NumPy or CuPy, or a tensor.
+
+    Raises:
+        CourseError: See above.
+    """
+    if not hasattr(value, "dtype") or not hasattr(value, "shape") or isinstance(value, np.generic):
+        raise CourseError(
+            f"{kernel}: `{parameter}` is a pointer: give it an array; {type(value).__name__} came."
+        )
+    wanted, found = SCALARS.get(element_of(kind)), str(value.dtype).removeprefix("torch.")
+    if wanted is not None and np.dtype(wanted).name != found:
+        raise CourseError(
+            f"{kernel}: `{parameter}` points to {np.dtype(wanted).name}; the array holds {found}."
+        )
+    flags = getattr(value, "flags", None)
+    if not (value.is_contiguous() if flags is None else flags.c_contiguous):
+        raise CourseError(
+            f"{kernel}: `{parameter}` must lie in memory row by row: use np.ascontiguousarray, "
+            "or .contiguous() of a tensor."
+        )
+    if "const" not in kind.split() and not getattr(flags, "writeable", True):
+        raise CourseError(
+            f"{kernel}: the kernel writes to `{parameter}`, and this array is read-only."
         )
 
 
@@ -178,23 +242,37 @@ def _compile(source: str, name: str) -> Any:
         raise CompileError(f"NVRTC does not take the source:\n{error.get_message()}") from None
 
 
-def _on_device(kernel: str, parameter: str, value: Any) -> Any:
-    cupy = importlib.import_module("cupy")
-    if isinstance(value, cupy.ndarray):
-        return value
-    if hasattr(value, "detach"):
-        value = value.detach()
-        return cupy.from_dlpack(value) if value.is_cuda else cupy.asarray(value.numpy())
-    if isinstance(value, np.ndarray):
+@dataclass(frozen=True)
+class _ByCuPy:
+    """A kernel that NVRTC compiled."""
+
+    function: Any
+
+    def on_gpu(self, value: Any) -> Any:
+        cupy = importlib.import_module("cupy")
+        if isinstance(value, cupy.ndarray):
+            return value
+        if hasattr(value, "detach"):
+            value = value.detach()
+            return cupy.from_dlpack(value) if value.is_cuda else cupy.asarray(value.numpy())
         return cupy.asarray(value)
-    raise CourseError(
-        f"{kernel}: `{parameter}` is a pointer: give it an array; {type(value).__name__} came."
-    )
 
+    def run(
+        self, grid: tuple[int, ...], block: tuple[int, ...], arguments: list[Any], shared_bytes: int
+    ) -> float:
+        cupy = importlib.import_module("cupy")
+        if shared_bytes > STATIC_SHARED:
+            self.function.max_dynamic_shared_size_bytes = shared_bytes
+        begin, end = cupy.cuda.Event(), cupy.cuda.Event()
+        begin.record()
+        self.function(grid, block, tuple(arguments), shared_mem=shared_bytes)
+        end.record()
+        end.synchronize()
+        return float(cupy.cuda.get_elapsed_time(begin, end)) / 1000
 
-def _copy_back(array: Any, value: Any) -> None:
-    if hasattr(value, "detach"):
-        if not value.is_cuda:
-            value.detach().numpy()[...] = array.get()
-    elif isinstance(value, np.ndarray):
-        value[...] = array.get()
+    def copy_back(self, array: Any, value: Any) -> None:
+        if hasattr(value, "detach"):
+            if not value.is_cuda:
+                value.detach().numpy()[...] = array.get()
+        elif isinstance(value, np.ndarray):
+            value[...] = array.get()

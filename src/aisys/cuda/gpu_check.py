@@ -2,7 +2,8 @@
 
 `python -m aisys.cuda.gpu_check FOLDER` writes `FOLDER/report.md`. Without a GPU it says what is
 missing and ends with status 0. What a GPU can do at most is measured in the same run: a copy, and a
-product of float32 matrices by cuBLAS.
+product of float32 matrices by cuBLAS. The kernels of 3.6 come twice where nvcc is there: compiled
+by NVRTC as all others, and as an extension of PyTorch.
 """
 
 import functools
@@ -20,10 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aisys.course import TextSlot
+from aisys.course.errors import CourseError
 
-from . import array_module, debugging, matmul, operator, reduction, threads, transpose
+from . import array_module, debugging, extension, matmul, operator, reduction, threads, transpose
 from .devices import launch
-from .emulator import KernelFault, Launch
+from .emulator import Launch
 from .gpu import why_no_gpu
 
 ROUNDS, WARM_UP = 20, 3
@@ -148,7 +150,9 @@ def works(device: str, size: int) -> Iterator[Work]:
             slot, (-(-size // covered[0]), -(-size // covered[1])), block, c,
             (a, b, c, size, size, size), lambda: a @ b, 3 * n, 2 * size**3, kernel=name,
         )  # fmt: skip
-    yield from _operator(device, random, size)
+    yield from _operator(random, size, "nvrtc")
+    if device == "cuda" and not extension.why_not():
+        yield from _operator(random, size, "nvcc")
     yield from _repaired(where, size)
 
 
@@ -156,12 +160,12 @@ def _share(sums: Tensor, root: float) -> Tensor:
     return 1 + sums.sum().reshape(1) / root
 
 
-def _operator(device: str, random: Callable[..., Tensor], size: int) -> Iterator[Work]:
+def _operator(random: Callable[..., Tensor], size: int, compiler: str) -> Iterator[Work]:
     """The kernels of 3.6, through the functions that launch them."""
     x, weight, bias = random(size, size), random(size, size) / math.sqrt(size), random(size)
     upstream, n = random(size, size), size * size
     seen: list[Launch] = []
-    kernels = operator.make_kernels("all", seen)
+    kernels = operator.make_kernels("all", seen, compiler)
     last: list[Tensor] = []
 
     def keep(call: Callable[[], Any]) -> Callable[[], Launch]:
@@ -181,9 +185,7 @@ def _operator(device: str, random: Callable[..., Tensor], size: int) -> Iterator
     def result() -> Tensor:
         return last[0]
 
-    slope = kernels.forward(x, weight, bias, True)[1]
-    assert slope is not None
-    flops = 2 * size**3
+    slope, flops = random(size, size), 2 * size**3
     parts: list[tuple[str, Callable[[], Any], Callable[[], Tensor], int, int]] = [
         ("linear_gelu_forward", lambda: kernels.forward(x, weight, bias, False), theirs,
          3 * n, flops + 8 * n),
@@ -191,12 +193,15 @@ def _operator(device: str, random: Callable[..., Tensor], size: int) -> Iterator
          lambda: (upstream * slope) @ weight, 4 * n, flops + n),
         ("gradient_of_weight", lambda: kernels.gradient_of_weight(upstream, slope, x),
          lambda: (upstream * slope).T @ x, 4 * n, flops + n),
-        ("softmax_rows", lambda: operator.call_softmax_rows(x), lambda: x.softmax(1), 2 * n, 5 * n),
-        ("layer_norm_rows", lambda: operator.call_layer_norm_rows(x, bias, bias),
+        ("softmax_rows", lambda: operator.call_softmax_rows(x, compiler=compiler),
+         lambda: x.softmax(1), 2 * n, 5 * n),
+        ("layer_norm_rows",
+         lambda: operator.call_layer_norm_rows(x, bias, bias, compiler=compiler),
          lambda: F.layer_norm(x, (size,), bias, bias), 2 * n, 8 * n),
     ]  # fmt: skip
+    by = "" if compiler == "nvrtc" else f", {compiler}"
     for name, call, reference, numbers, work in parts:
-        yield Work(name, keep(call), result, reference, 4 * numbers, work)
+        yield Work(name + by, keep(call), result, reference, 4 * numbers, work)
 
 
 def _repaired(where: str, size: int) -> Iterator[Work]:
@@ -321,13 +326,14 @@ def main(folder: Path, size: int = 4096) -> int:
     for work in works("cuda", size):
         try:
             found.append(measure(work))
-        except KernelFault as fault:
-            found.append(f"{work.name}: {fault}")
+        except CourseError as error:
+            found.append(f"{work.name}: {' '.join(str(error).split())}")
     about = torch.cuda.get_device_properties(0)
     head = (
         f"# The kernels of Lab 3 on a GPU\n\n{about.name}, {about.multi_processor_count} "
         f"multiprocessors; PyTorch {torch.__version__}. Matrices of {size} x {size}, medians of "
-        f"{ROUNDS} launches. GB/s: what has to be moved in theory, over the time.\n\n"
+        f"{ROUNDS} launches. GB/s: what has to be moved in theory, over the time.\n"
+        f"{_about_nvcc()}\n\n"
     )
     folder.mkdir(parents=True, exist_ok=True)
     text = head + table(found, *limits(size)) + "\n"
@@ -335,6 +341,13 @@ def main(folder: Path, size: int = 4096) -> int:
     print(text)
     right = all(isinstance(each, Measured) and each.is_right for each in found)
     return 0 if right else 1
+
+
+def _about_nvcc() -> str:
+    missing = extension.why_not()
+    if missing:
+        return f"Nothing was compiled by nvcc as an extension of PyTorch. {missing}"
+    return "Compiled by NVRTC; where it says nvcc, by that as an extension of PyTorch."
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ nvidia-cuda-runtime`. It compiles for GPUs that are not there; it only cannot ru
 
 import functools
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ from pathlib import Path
 from aisys.course.errors import CourseError
 
 SECONDS = 120
+TOOLKIT = "/usr/local/cuda"
+"""Where the CUDA Toolkit goes by itself, without being put on PATH."""
 _RESOURCES = re.compile(
     r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores"
     r".*?Used (\d+) registers([^\n]*)",
@@ -40,15 +43,15 @@ class Resources:
 
 @functools.cache
 def find_nvcc() -> Path | None:
-    """NVIDIA's compiler, from the toolkit on PATH or from a wheel; None where it is not."""
+    """NVIDIA's compiler: on PATH, from a wheel, or of the toolkit; None where it is not."""
     found = shutil.which("nvcc")
     if found is not None:
         return Path(found)
     wheels = importlib.util.find_spec("nvidia")
-    for folder in (wheels.submodule_search_locations or ()) if wheels else ():
-        for path in sorted(Path(folder).glob("*/bin/nvcc")):
-            return path
-    return None
+    folders = [Path(each) for each in (wheels.submodule_search_locations or ())] if wheels else []
+    paths = [path for folder in folders for path in sorted(folder.glob("*/bin/nvcc"))]
+    paths.append(Path(os.environ.get("CUDA_HOME") or TOOLKIT, "bin", "nvcc"))
+    return next((path for path in paths if path.exists()), None)
 
 
 def why_no_nvcc() -> str:

@@ -104,7 +104,7 @@ def register(operator: CustomOpDef, kernels: Kernels) -> None:
     operator.register_autograd(backward, setup_context=keep)
 
 
-def load_operator(checks: str = "none") -> CustomOpDef:
+def load_operator(checks: str = "none", compiler: str = "nvrtc") -> CustomOpDef:
     """The operator of the present texts and registration, in a namespace of its own.
 
     The one that was made before is dropped.
@@ -112,6 +112,7 @@ def load_operator(checks: str = "none") -> CustomOpDef:
     Args:
         checks: Of the emulator, which runs the kernels of tensors on the CPU: `"all"`, `"counts"`
             or `"none"`.
+        compiler: For tensors on a GPU: `"nvrtc"` or `"nvcc"`; see `devices.COMPILERS`.
     """
     while _last:
         _last.pop()._lib._destroy()
@@ -119,23 +120,27 @@ def load_operator(checks: str = "none") -> CustomOpDef:
     operator = define_linear_gelu(namespace)
     _last.append(operator)
     add_fake(operator)
-    register(operator, _as_operators(namespace, make_kernels(checks)))
+    register(operator, _as_operators(namespace, make_kernels(checks, compiler=compiler)))
     return operator
 
 
-def make_kernels(checks: str = "none", seen: list[Launch] | None = None) -> Kernels:
+def make_kernels(
+    checks: str = "none", seen: list[Launch] | None = None, compiler: str = "nvrtc"
+) -> Kernels:
     """The kernels of the present texts, launched on the device where their tensors lie.
 
     Args:
         checks: See `load_operator`.
         seen: Where to append what was seen of each launch.
+        compiler: See `load_operator`.
     """
 
     def run(slot: TextSlot, name: str, grid: tuple[int, int], *arguments: Any) -> None:
         device = "gpu" if arguments[0].is_cuda else "emulator"
         launched = launch(
-            slot, grid, (TILE, HIGH), *arguments, device=device, checks=checks, kernel=name
-        )
+            slot, grid, (TILE, HIGH), *arguments,
+            device=device, checks=checks, kernel=name, compiler=compiler,
+        )  # fmt: skip
         if seen is not None:
             seen.append(launched)
 
@@ -174,28 +179,28 @@ def make_kernels(checks: str = "none", seen: list[Launch] | None = None) -> Kern
 
 
 def call_softmax_rows(
-    matrix: Tensor, checks: str = "all", threads: int = ROW_THREADS
+    matrix: Tensor, checks: str = "all", threads: int = ROW_THREADS, compiler: str = "nvrtc"
 ) -> tuple[Tensor, Launch]:
     """The softmax of each row of a matrix [rows, columns], and what was seen of the launch."""
     output = torch.full_like(matrix, torch.nan)
     device = "gpu" if matrix.is_cuda else "emulator"
     seen = launch(
         softmax_rows, len(matrix), threads, matrix, output, matrix.shape[1],
-        device=device, checks=checks,
+        device=device, checks=checks, compiler=compiler,
     )  # fmt: skip
     return output, seen
 
 
 def call_layer_norm_rows(
     matrix: Tensor, scale: Tensor, shift: Tensor, epsilon: float = 1e-5, checks: str = "all",
-    threads: int = ROW_THREADS,
+    threads: int = ROW_THREADS, compiler: str = "nvrtc",
 ) -> tuple[Tensor, Launch]:  # fmt: skip
     """Each row of a matrix [rows, columns] normalised, and what was seen of the launch."""
     output = torch.full_like(matrix, torch.nan)
     device = "gpu" if matrix.is_cuda else "emulator"
     seen = launch(
         layer_norm_rows, len(matrix), threads, matrix, scale, shift, output, matrix.shape[1],
-        epsilon, device=device, checks=checks,
+        epsilon, device=device, checks=checks, compiler=compiler,
     )  # fmt: skip
     return output, seen
 
