@@ -197,6 +197,7 @@ def test_the_stages_texts_are_compiled_and_loaded_without_a_gpu(slot: TextSlot) 
     assert extension.load(built) is found
 
 
+@pytest.mark.slow
 @needs_nvcc
 @needs_gcc
 def test_each_architecture_that_is_asked_for_has_code_in_the_library() -> None:
@@ -204,7 +205,8 @@ def test_each_architecture_that_is_asked_for_has_code_in_the_library() -> None:
     one, two = (extension.build(text, targets) for targets in (("sm_80",), ("sm_80", "sm_90")))
     kernels = [built.path.read_bytes().count(b".text._Z4zeroPf\0") for built in (one, two)]
     assert one.namespace != two.namespace
-    assert kernels == [1, 2] or kernels[1] == 2 * kernels[0]
+    assert kernels[0] > 0
+    assert kernels[1] == 2 * kernels[0]
 
 
 @needs_nvcc

@@ -54,7 +54,7 @@ def test_what_the_kernel_wrote_comes_back_and_what_it_only_reads_does_not() -> N
     assert out.tolist() == [2.5, 2.5, 2.5, 0]
     assert x.tolist() == [1, 1, 1, 1]
     assert paper.seen == [(2, 1, 1), (32, 2, 1), 64, "float32", "int32"]
-    assert (launch.name, launch.seconds, launch.shared_bytes) == ("scale", 0.25, 64)
+    assert (launch.kernel, launch.seconds, launch.shared_bytes) == ("scale", 0.25, 64)
 
 
 def test_what_goes_wrong_on_the_gpu_is_a_sentence() -> None:

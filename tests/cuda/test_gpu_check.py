@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from aisys.course.slots import TextSlot, of_stage, slots
+from aisys.cuda import extension, gpu_check
 from aisys.cuda.emulator.lexing import read_source
 from aisys.cuda.gpu import why_no_gpu
-from aisys.cuda.gpu_check import Measured, main, table, works
+from aisys.cuda.gpu_check import Measured, Work, main, table, works
 
 WORKS = list(works("cpu", 64))
 
@@ -39,6 +40,36 @@ def test_the_report_says_what_is_wrong() -> None:
     right, broken = rows.splitlines()[-2:]
     assert "| yes | 2.000 | 1.000 |" in right
     assert "NO, off by 1.0e+00" in broken
+
+
+def test_what_nvcc_compiles_comes_a_second_time_where_it_can_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def parts(random, size: int, compiler: str) -> list[Work]:
+        asked.append(compiler)
+        return []
+
+    monkeypatch.setattr(gpu_check, "_operator", parts)
+    monkeypatch.setattr(gpu_check.torch, "randn", lambda *shape, device: torch.ones(*shape))
+    monkeypatch.setattr(gpu_check.torch, "empty", lambda *shape, device: torch.ones(*shape))
+    monkeypatch.setattr(gpu_check.torch, "tensor", lambda values, device: torch.ones(len(values)))
+    for missing in ("There is no nvcc.", ""):
+        monkeypatch.setattr(extension, "why_not", lambda missing=missing: missing)
+        list(works("cuda", 64))
+        nothing = gpu_check._about_nvcc().startswith("Nothing was compiled by nvcc")
+        assert nothing == bool(missing)
+        assert missing in gpu_check._about_nvcc()
+    assert asked == ["nvrtc", "nvrtc", "nvcc"]
+
+
+def test_the_same_kernel_by_another_compiler_has_another_name() -> None:
+    names = [work.name for work in gpu_check._operator(torch.randn, 64, "nvcc")]
+    assert names[0] == "linear_gelu_forward, nvcc"
+    assert [name.removesuffix(", nvcc") for name in names] == [
+        work.name for work in gpu_check._operator(torch.randn, 64, "nvrtc")
+    ]
 
 
 @pytest.mark.skipif(not why_no_gpu(), reason="there is a GPU")

@@ -7,12 +7,14 @@ from torch import Tensor
 
 from aisys.course import attempt_text
 from aisys.course.attempts import clear_attempts
-from aisys.cuda import operator
+from aisys.cuda import extension, operator
 from aisys.cuda.emulator import Launch
+from aisys.cuda.gpu import has_gpu, why_no_gpu
 from aisys.cuda.operator_experiments import (
     errors_of_layer_norm,
     forward_bytes,
     pytorch_layer,
+    time_layer,
     train,
 )
 
@@ -100,6 +102,11 @@ def test_fusing_saves_one_write_and_one_read_of_z() -> None:
     moved = forward_bytes(32, [8, 64], 64)
     saved = [apart - fused for fused, apart in zip(*moved.values(), strict=True)]
     assert saved == [2 * 32 * 64 * 4] * 2
+
+
+@pytest.mark.skipif(has_gpu() or not extension.why_not(), reason="there is a GPU")
+def test_without_a_gpu_each_way_to_one_says_what_it_lacks() -> None:
+    assert list(time_layer(8, 8, 8).values()) == [why_no_gpu(), extension.why_not()]
 
 
 def test_two_sums_lose_the_variance_and_welford_does_not() -> None:

@@ -1,5 +1,6 @@
 """A small network that trains on the operator, and what fusing saves; nothing here is graded."""
 
+import statistics
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -9,8 +10,10 @@ from torch import Tensor
 
 from aisys.data import batches, digits
 
+from . import extension
 from .devices import load
 from .emulator import Launch
+from .gpu import why_no_gpu
 from .operator import make_kernels
 
 Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -92,6 +95,46 @@ def forward_bytes(rows: int, inners: Sequence[int], columns: int) -> dict[str, l
         found["fused"].append(seen[0].global_bytes)
         found["product, then GELU"].append(seen[0].global_bytes + apart.global_bytes)
     return found
+
+
+def time_layer(rows: int, inner: int, columns: int, rounds: int = 11) -> dict[str, "float | str"]:
+    """The time of a layer on a GPU: yours, as each compiler makes it, and PyTorch's two calls.
+
+    Args:
+        rows: Of x.
+        inner: Features of x.
+        columns: Features that come out.
+        rounds: Launches of each, in turn.
+
+    Returns:
+        Medians in seconds, or why there is none.
+    """
+    here = "" if torch.cuda.is_available() else "PyTorch finds no GPU."
+    ways = {
+        "yours, compiled by NVRTC": ("nvrtc", why_no_gpu() or here),
+        "yours, by nvcc as an extension of PyTorch": ("nvcc", extension.why_not()),
+    }
+    found: dict[str, float | str] = {name: missing for name, (_, missing) in ways.items()}
+    if all(found.values()):
+        return found
+    x, weight, bias = (
+        torch.randn(shape, device="cuda") for shape in ((rows, inner), (columns, inner), (columns,))
+    )
+    seen: dict[str, list[Launch]] = {name: [] for name, missing in found.items() if not missing}
+    kernels = {name: make_kernels("none", seen[name], ways[name][0]) for name in seen}
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    theirs = []
+    for _ in range(rounds):
+        for each in kernels.values():
+            each.forward(x, weight, bias, False)
+        begin.record()
+        pytorch_layer(x, weight, bias)
+        end.record()
+        end.synchronize()
+        theirs.append(begin.elapsed_time(end) / 1000)
+    for name, launches in seen.items():
+        found[name] = statistics.median(launch.seconds for launch in launches)
+    return found | {"PyTorch's two calls": statistics.median(theirs)}
 
 
 def errors_of_layer_norm(
