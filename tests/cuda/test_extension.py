@@ -33,7 +33,7 @@ FAKE = Path(__file__).parent / "fake_runtime"
 ALL_KINDS = """
 __global__ void all_kinds(
     double *out, const float *in, float a, double b, int c, unsigned d, long long e, bool f,
-    unsigned char g, int grid) {}
+    unsigned char g, size_t h, int grid) {}
 template <int N> __global__ void no_operator(float *x) {}
 __global__ void nothing() {}
 """
@@ -46,8 +46,8 @@ static void all_kinds(const FakeLaunch& launch, void** given) {
     (double)launch.shared_bytes, (double)launch.most_shared_bytes, (double)(size_t)launch.stream,
     (*(const float**)given[1])[1], *(float*)given[2], *(double*)given[3], (double)*(int*)given[4],
     (double)*(unsigned*)given[5], (double)*(long long*)given[6], (double)*(bool*)given[7],
-    (double)*(unsigned char*)given[8], (double)*(int*)given[9]};
-  for (int i = 0; i < 16; i++) out[i] = seen[i];
+    (double)*(unsigned char*)given[8], (double)*(size_t*)given[9], (double)*(int*)given[10]};
+  for (int i = 0; i < 17; i++) out[i] = seen[i];
 }
 static void nothing(const FakeLaunch&, void**) {}
 __attribute__((visibility("hidden"))) const void* aisys_kernel(int number) {
@@ -83,8 +83,9 @@ def played() -> Any:
 def arguments(**changed: Any) -> list[Any]:
     """The arguments of `all_kinds` after the launch's own."""
     given = {
-        "out": torch.zeros(16, dtype=torch.float64), "in": torch.tensor([1.0, 2.5]), "a": 0.5,
-        "b": 0.1, "c": -3, "d": 4_000_000_000, "e": -(1 << 40), "f": True, "g": 255, "grid": 9,
+        "out": torch.zeros(17, dtype=torch.float64), "in": torch.tensor([1.0, 2.5]), "a": 0.5,
+        "b": 0.1, "c": -3, "d": 4_000_000_000, "e": -(1 << 40), "f": True, "g": 255, "h": 1 << 50,
+        "grid": 9,
     }  # fmt: skip
     return list((given | changed).values())
 
@@ -93,17 +94,18 @@ def test_a_kernel_gets_what_it_declares_and_the_launch_that_was_asked_for(played
     given = arguments()
     played.all_kinds([5, 4, 3], [64, 2, 1], 60_000, *given)
     launch = [5, 4, 3, 64, 60_000, 60_000, 7]
-    assert given[0].tolist() == [*launch, 2.5, 0.5, 0.1, -3, 4e9, -(2.0**40), 1, 255, 9]
+    assert given[0].tolist() == [*launch, 2.5, 0.5, 0.1, -3, 4e9, -(2.0**40), 1, 255, 2.0**50, 9]
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
         ({"in": torch.zeros(2, dtype=torch.float64)}, "`in` points to Float; the tensor holds D"),
-        ({"out": torch.zeros(16, 2).double()[:, 0]}, "`out` must lie in memory row by row"),
+        ({"out": torch.zeros(17, 2).double()[:, 0]}, "`out` must lie in memory row by row"),
         ({"in": torch.zeros(2, device="meta")}, "`in` does not lie on a GPU"),
         ({"c": 1 << 31}, "`c` is 2147483648, which does not fit its type"),
         ({"d": -1}, "`d` is -1, which does not fit its type"),
+        ({"h": -1}, "`h` is -1, which does not fit its type"),
         ({"g": 256}, "`g` is 256, which does not fit its type"),
     ],
 )
@@ -113,7 +115,7 @@ def test_what_a_kernel_cannot_be_given_is_refused_in_a_sentence(
     given = arguments(**changed)
     with pytest.raises(RuntimeError, match=f"^all_kinds: {said}.*\\.$"):
         played.all_kinds([1, 1, 1], [32, 1, 1], 0, *given)
-    assert given[0].tolist() == [0] * 16
+    assert given[0].tolist() == [0] * 17
 
 
 @pytest.mark.parametrize(
@@ -157,6 +159,11 @@ def test_each_kernel_of_the_stage_has_an_operator_that_passes_all_it_takes(slot:
 def test_what_no_operator_can_give_is_refused_by_line_and_name(kind: str) -> None:
     with pytest.raises(SourceError, match=r"^Line 2: `x` of f is .*; an operator passes pointers"):
         extension.operators(f"\n__global__ void f({kind}) {{}}\n")
+
+
+def test_a_kernel_with_a_name_that_no_operator_can_have_is_refused() -> None:
+    with pytest.raises(SourceError, match="^Line 1: an operator cannot be called `def`"):
+        extension.operators("__global__ void def(float *x) {}")
 
 
 def test_what_the_emulator_refuses_is_refused_here_too() -> None:

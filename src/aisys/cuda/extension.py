@@ -259,7 +259,14 @@ class _ByTorch:
 
 def _kernels(source: str) -> list[KernelSource]:
     """The kernels that get an operator: those that are no templates."""
-    return [each for each in read_source(source).kernels.values() if not each.is_template]
+    found = [each for each in read_source(source).kernels.values() if not each.is_template]
+    for kernel in found:
+        if keyword.iskeyword(kernel.name):
+            raise SourceError(
+                f"Line {kernel.line}: an operator cannot be called `{kernel.name}`, a word of "
+                "Python's; give the kernel another name."
+            )
+    return found
 
 
 def _parameters(kernel: KernelSource) -> list[tuple[str, str]]:
