@@ -229,7 +229,7 @@ def test_what_nvcc_does_not_take_is_said_with_its_line() -> None:
 @needs_nvcc
 @pytest.mark.skipif(shutil.which("nm") is None, reason="there is no nm")
 def test_the_runtime_is_in_the_library_and_hides_its_names() -> None:
-    built = extension.build(operator.softmax_rows.text, ("sm_80",))
+    built = extension.build(operator.softmax_rows.text, ("sm_80", "sm_90"))
 
     def symbols(*options: str) -> str:
         command = ["nm", *options, str(built.path)]

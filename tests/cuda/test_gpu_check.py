@@ -8,7 +8,7 @@ import torch
 
 from aisys.course.slots import TextSlot, of_stage, slots
 from aisys.cuda import extension, gpu_check
-from aisys.cuda.emulator.lexing import read_source
+from aisys.cuda.emulator.lexing import SourceError, read_source
 from aisys.cuda.gpu import why_no_gpu
 from aisys.cuda.gpu_check import Measured, Work, main, table, works
 
@@ -70,6 +70,30 @@ def test_the_same_kernel_by_another_compiler_has_another_name() -> None:
     assert [name.removesuffix(", nvcc") for name in names] == [
         work.name for work in gpu_check._operator(torch.randn, 64, "nvrtc")
     ]
+
+
+def test_a_kernel_that_goes_wrong_costs_its_own_row_and_a_dead_gpu_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outcomes = [
+        SourceError("Line 1: no.\n    x"), Measured(WORKS[1], 0.0, 1.0, 1.0),
+        RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors"),
+    ]  # fmt: skip
+
+    def play(work: Work) -> Measured:
+        outcome = outcomes[WORKS.index(work)]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(gpu_check, "measure", play)
+    first, second, third = gpu_check.measure_all(iter(WORKS))
+    assert first == f"{WORKS[0].name}: Line 1: no. x"
+    assert second == outcomes[1]
+    assert third == (
+        f"{WORKS[2].name}: CUDA error: an illegal memory access was encountered; nothing behind "
+        "it was run"
+    )
 
 
 @pytest.mark.skipif(not why_no_gpu(), reason="there is a GPU")

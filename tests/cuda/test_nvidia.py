@@ -1,13 +1,16 @@
 """NVIDIA's own compiler takes what the lab holds, and says what a thread needs."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from aisys.course.compiling import CompileError
 from aisys.course.errors import CourseError
 from aisys.course.slots import TextSlot, of_stage, slots
 from aisys.cuda.emulator.lexing import read_source
 from aisys.cuda.gpu import Module, has_gpu, scalar, why_no_gpu
-from aisys.cuda.nvidia import resources, why_no_nvcc
+from aisys.cuda.nvidia import compile_error, resources, why_no_nvcc
 
 needs_nvcc = pytest.mark.skipif(bool(why_no_nvcc()), reason=why_no_nvcc())
 
@@ -39,8 +42,35 @@ def test_what_a_thread_needs_is_told_by_the_kernels_name() -> None:
 
 @needs_nvcc
 def test_what_nvcc_does_not_take_is_said_with_its_line() -> None:
-    with pytest.raises(CourseError, match=r"kernel\.cu\(2\)"):
+    with pytest.raises(CompileError, match='^line 2: identifier "nothing" is undefined') as caught:
         resources("\n__global__ void f() { int x = nothing; }")
+    assert caught.value.frames == ("line 2: __global__ void f() { int x = nothing; }",)
+
+
+def test_what_nvrtc_says_becomes_a_sentence_with_the_line() -> None:
+    said = (
+        '/tmp/a1b2/c3.cubin.cu(2): warning #177-D: variable "y" was declared but never referenced\n'
+        '/tmp/a1b2/c3.cubin.cu(3): error: identifier "n" is undefined\n    x[n] = 0;\n      ^\n\n'
+        '/tmp/a1b2/c3.cubin.cu(4): error: expected a ";"\n\n2 errors detected in the compilation.\n'
+    )
+    error = compile_error("NVRTC", said, "__global__ void f(float *x) {\n  int y;\n  x[n] = 0;\n}")
+    assert error.sentence == 'line 3: identifier "n" is undefined (1 more behind it)'
+    assert str(error).endswith("\n    x[n] = 0;")
+    assert error.frames == ("line 3: x[n] = 0;",)
+    other = compile_error("NVRTC", "nvrtc: error: invalid value for --gpu-architecture\n", "")
+    assert other.sentence == (
+        "NVRTC does not take the source: nvrtc: error: invalid value for --gpu-architecture"
+    )
+
+
+def test_a_compiler_that_does_not_end_is_told_in_a_sentence(monkeypatch, tmp_path: Path) -> None:
+    slow = tmp_path / "nvcc"
+    slow.write_text("#!/bin/sh\nexec tail -f /dev/null\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr("aisys.cuda.nvidia.find_nvcc", lambda: slow)
+    monkeypatch.setattr("aisys.cuda.nvidia.SECONDS", 0.1)
+    with pytest.raises(CompileError, match="nvcc took more than 0.1 seconds"):
+        resources(KERNEL)
 
 
 @needs_nvcc

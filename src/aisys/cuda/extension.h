@@ -1,7 +1,7 @@
 // What is the same in every extension: arguments are looked at, then a kernel is launched.
 //
-// The operators beside it are generated (extension.py): for each kernel of a text, one that launches
-// it. They stand on PyTorch's stable ABI, so one library serves every PyTorch from 2.10 on.
+// The operators beside it are generated (extension.py): one for each kernel of a text launches it.
+// They stand on PyTorch's stable ABI, so one library serves every PyTorch from 2.10 on.
 #include <cuda_runtime_api.h>
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
@@ -97,8 +97,9 @@ class Launch {
   }
 
   dim3 sizes(const char* what, const std::vector<int64_t>& given) const {
+    const int64_t most = std::numeric_limits<int>::max();
     bool right = given.size() == 3;
-    for (int64_t size : given) right = right && size >= 1 && size <= std::numeric_limits<int>::max();
+    for (int64_t size : given) right = right && size >= 1 && size <= most;
     if (!right) refuse(std::string("the ") + what + " is three whole numbers from 1 up");
     return dim3(
         static_cast<unsigned>(given[0]), static_cast<unsigned>(given[1]),

@@ -15,9 +15,10 @@ import numpy as np
 
 from aisys.course.errors import CourseError
 
-from .emulator import CompileError, KernelFault, Launch
+from .emulator import KernelFault, Launch
 from .emulator.kernel import three
 from .emulator.lexing import KernelSource, SourceError, read_source
+from .nvidia import compile_error
 
 SCALARS = {
     "float": np.float32, "double": np.float64, "int": np.int32, "unsigned": np.uint32,
@@ -239,7 +240,7 @@ def _compile(source: str, name: str) -> Any:
         module = cupy.RawModule(code=source, options=options, name_expressions=(name,))
         return module.get_function(name)
     except cupy.cuda.compiler.CompileException as error:
-        raise CompileError(f"NVRTC does not take the source:\n{error.get_message()}") from None
+        raise compile_error("NVRTC", error.get_message(), source) from None
 
 
 @dataclass(frozen=True)

@@ -267,6 +267,27 @@ def measure(work: Work, rounds: int = ROUNDS) -> Measured:
     return Measured(work, float(difference), statistics.median(ours), statistics.median(theirs))
 
 
+def measure_all(works: Iterator[Work]) -> list[Measured | str]:
+    """Measure what there is; a sentence stands for a kernel that went wrong.
+
+    After some faults, such as an illegal access, a GPU does nothing more for a process. What was
+    measured until then is returned all the same.
+    """
+    found: list[Measured | str] = []
+    name = "the first kernel"
+    try:
+        for work in works:
+            name = work.name
+            try:
+                found.append(measure(work))
+            except CourseError as error:
+                found.append(f"{name}: {' '.join(str(error).split())}")
+    except Exception as error:
+        said = str(error).partition("\n")[0] or type(error).__name__
+        found.append(f"{name}: {said}; nothing behind it was run")
+    return found
+
+
 def _seconds(call: Callable[[], Any]) -> float:
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()
@@ -322,12 +343,8 @@ def main(folder: Path, size: int = 4096) -> int:
         print(f"skipped: {missing}")
         return 0
     torch.backends.cuda.matmul.allow_tf32 = False
-    found: list[Measured | str] = []
-    for work in works("cuda", size):
-        try:
-            found.append(measure(work))
-        except CourseError as error:
-            found.append(f"{work.name}: {' '.join(str(error).split())}")
+    most = limits(size)
+    found = measure_all(works("cuda", size))
     about = torch.cuda.get_device_properties(0)
     head = (
         f"# The kernels of Lab 3 on a GPU\n\n{about.name}, {about.multi_processor_count} "
@@ -336,7 +353,7 @@ def main(folder: Path, size: int = 4096) -> int:
         f"{_about_nvcc()}\n\n"
     )
     folder.mkdir(parents=True, exist_ok=True)
-    text = head + table(found, *limits(size)) + "\n"
+    text = head + table(found, *most) + "\n"
     (folder / "report.md").write_text(text, encoding="utf-8")
     print(text)
     right = all(isinstance(each, Measured) and each.is_right for each in found)

@@ -14,11 +14,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from aisys.course.compiling import CompileError
 from aisys.course.errors import CourseError
 
 SECONDS = 120
 TOOLKIT = "/usr/local/cuda"
 """Where the CUDA Toolkit goes by itself, without being put on PATH."""
+_ERROR = re.compile(r"^[^\n(]*\((\d+)\): (?:catastrophic )?error: (.*)$", re.MULTILINE)
 _RESOURCES = re.compile(
     r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores"
     r".*?Used (\d+) registers([^\n]*)",
@@ -72,7 +74,8 @@ def resources(source: str, architecture: str = "sm_80") -> dict[str, Resources]:
         architecture: Such as `"sm_80"`.
 
     Raises:
-        CourseError: There is no compiler here, or it does not take the source.
+        CourseError: There is no compiler here.
+        CompileError: It does not take the source; see `compile_error`.
     """
     nvcc = find_nvcc()
     if nvcc is None:
@@ -82,12 +85,34 @@ def resources(source: str, architecture: str = "sm_80") -> dict[str, Resources]:
         options = ["-cubin", f"-arch={architecture}", "-std=c++17", "-Xptxas", "-v"]
         done = _run([str(nvcc), *options, "kernel.cu", "-o", "kernel.cubin"], folder)
     if done.returncode != 0:
-        raise CourseError(f"nvcc does not take the source:\n{(done.stdout + done.stderr)[-2000:]}")
+        raise compile_error("nvcc", done.stdout + done.stderr, source)
     found = {}
     for name, _, spilled, count, rest in _RESOURCES.findall(done.stderr):
         shared = re.search(r"(\d+) bytes smem", rest)
         found[_plain(name)] = Resources(int(count), int(spilled), int(shared[1]) if shared else 0)
     return found
+
+
+def compile_error(compiler: str, said: str, source: str) -> CompileError:
+    """What a compiler of NVIDIA's said: its first error, with the line of the text.
+
+    Args:
+        compiler: Its name.
+        said: All that it said.
+        source: The text.
+    """
+    found = _ERROR.findall(said)
+    if not found:
+        last = [line for line in said.splitlines() if line.strip()][-1:]
+        return CompileError(f"{compiler} does not take the source: {' '.join(last)[:240]}")
+    line, message = int(found[0][0]), found[0][1]
+    lines = source.splitlines()
+    quoted = lines[line - 1].strip() if 0 < line <= len(lines) else ""
+    more = f" ({len(found) - 1} more behind it)" if len(found) > 1 else ""
+    return CompileError(
+        f"line {line}: {message}{more}" + (f"\n    {quoted}" if quoted else ""),
+        (f"line {line}: {quoted}",) if quoted else (),
+    )
 
 
 def _plain(name: str) -> str:
@@ -97,6 +122,10 @@ def _plain(name: str) -> str:
 
 
 def _run(command: list[str], folder: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, errors="replace"
-    )
+    try:
+        return subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, errors="replace"
+        )
+    except subprocess.TimeoutExpired:
+        name = Path(command[0]).name
+        raise CompileError(f"{name} took more than {SECONDS} seconds.") from None
