@@ -209,6 +209,15 @@ def _kit(options: argparse.Namespace) -> int:
 
 
 def _grade(options: argparse.Namespace) -> int:
+    if options.engine == "ray":
+        return _graded(options)
+    from .warming import begun
+
+    with begun():
+        return _graded(options)
+
+
+def _graded(options: argparse.Namespace) -> int:
     from .console import Progress, print_table
     from .course import course_here
     from .grade import grade_class
@@ -304,17 +313,21 @@ def _report(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     import shutil
 
-    from .console import Progress, print_table
-    from .grade import grade_class
-    from .sample import write_sample_class
-    from .text import lab_names
+    from .warming import begun
 
-    shutil.rmtree(options.out, ignore_errors=True)
-    write_sample_class(options.out / "submitted", lab_names())
-    with Progress() as progress:
-        results = grade_class(
-            options.out / "submitted", options.out, jobs=os.cpu_count() or 1, progress=progress.step
-        )
+    with begun():
+        from .console import Progress, print_table
+        from .grade import grade_class
+        from .sample import write_sample_class
+        from .text import lab_names
+
+        shutil.rmtree(options.out, ignore_errors=True)
+        submitted = options.out / "submitted"
+        write_sample_class(submitted, lab_names())
+        with Progress() as progress:
+            results = grade_class(
+                submitted, options.out, jobs=os.cpu_count() or 1, progress=progress.step
+            )
     print_table(results)
     print(f"{options.out / 'report.html'}  {options.out / 'scores.csv'}")
     return 0

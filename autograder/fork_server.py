@@ -1,8 +1,6 @@
-"""The grader's side of a warm process: start it for a kit, describe its kernels, end it."""
+"""What starts the kernels of a kit's submissions: a warm process, and what Jupyter is told."""
 
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -18,6 +16,7 @@ import autograder
 
 from .sandbox import Walls
 from .text import REPOSITORY
+from .warming import take
 
 KERNEL_NAME = "aisys-warm"
 
@@ -31,36 +30,28 @@ class ForkServer:
 
     Attributes:
         witnesses: The folder, visible to all kernels, with the sockets of witnesses.
+        address: The socket of the warm process, also before it is started.
     """
 
     def __init__(self, kit: Path, walls: Walls | None) -> None:
         self.walls = walls_for(kit, walls) if walls is not None else None
         self.witnesses = witness_folder(kit)
-        self._folder = tempfile.TemporaryDirectory(prefix="aisys-", ignore_cleanup_errors=True)
-        self.address = str(Path(self._folder.name) / "s")
         self._kit = kit
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = take()
+        self.address = self._process.address
+        self._is_started = False
         self._starting = threading.Lock()
 
     def start(self) -> None:
-        """Start it, once, and return when it has imported everything.
+        """Tell the warm process its kit, once, and return when it has imported everything.
 
         Raises:
             RuntimeError: It ended before it was ready.
         """
         with self._starting:
-            if self._process is not None:
-                return
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "autograder.warm", self.address],
-                env=_environment(self._kit, self._folder.name),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                cwd="/",
-                start_new_session=True,
-            )
-            if self._process.stdout is None or self._process.stdout.readline() != b"ready\n":
-                raise RuntimeError("the warm process ended before it was ready")
+            if not self._is_started:
+                self._process.tell(self._kit)
+                self._is_started = True
 
     def specs(self, folder: Path) -> "WarmSpecs":
         """The kernel specification of its kernels; the first call starts the warm process.
@@ -78,14 +69,7 @@ class ForkServer:
 
     def stop(self) -> None:
         """End the warm process and every kernel that came from it."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
-        self._folder.cleanup()
+        self._process.end()
         shutil.rmtree(self.witnesses, ignore_errors=True)
 
     def __enter__(self) -> "ForkServer":
@@ -129,18 +113,3 @@ class WarmSpecs(KernelSpecManager):
             language="python",
             metadata={"kernel_provisioner": self._provisioner},
         )
-
-
-def _environment(kit: Path, temporary: str) -> dict[str, str]:
-    """Of the grader's environment, what starting Python needs; and one thread a library."""
-    names = ("PATH", "LANG", "LC_ALL", "TZ", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-    kept = {name: os.environ[name] for name in names if name in os.environ}
-    here = str(Path(__file__).resolve().parents[1])
-    return {
-        **kept,
-        "PYTHONPATH": os.pathsep.join([str(kit), here]),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "TMPDIR": temporary,
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }

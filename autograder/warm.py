@@ -1,10 +1,11 @@
 """Warm kernels: a process that has imported what labs need, and forks a kernel when asked.
 
-It is started with the kit's `aisys` first on its path and has never seen a reference, a verdict or
-a secret. It stays single-threaded, so that forking is safe. One request a line comes in on its
-socket, as JSON; the answers are the new kernel's PID, `ready`, and its status when it has ended.
+It imports the libraries, waits for a line of JSON on its input that names the kit, and imports the
+kit's `aisys`; it has never seen a reference, a verdict or a secret. It stays single-threaded, so
+that forking is safe. One request a line comes in on its socket, as JSON; the answers are the new
+kernel's PID, `ready`, and its status when it has ended.
 
-Run as `python -m autograder.warm SOCKET`; `autograder.fork_server` does.
+Run as `python -m autograder.warm SOCKET`; `autograder.warming` does.
 """
 
 import contextlib
@@ -43,10 +44,17 @@ WARM_MODULES = (
 """What every kernel imports while it starts; imported once, before the forks."""
 
 
+HERE = Path(__file__).resolve().parents[1]
+
+
 def main() -> None:
     """Import, listen, fork; until the process that started this one is gone."""
     address = sys.argv[1]
-    _import_all()
+    _import_libraries()
+    told = sys.stdin.readline()
+    if not told:
+        return
+    _import_kit(json.loads(told)["kit"])
     children: dict[int, socket.socket] = {}
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
@@ -68,7 +76,7 @@ def main() -> None:
                 _serve(connection, listener, children)
 
 
-def _import_all() -> None:
+def _import_libraries() -> None:
     """What takes long to import and is the same for everybody."""
     import matplotlib
 
@@ -77,12 +85,22 @@ def _import_all() -> None:
         importlib.import_module(name)
     with contextlib.suppress(ImportError):
         importlib.import_module("torch").set_num_threads(1)
+
+
+def _import_kit(kit: str) -> None:
+    """What a lab's kernels import beside the libraries; of the kit, and from nowhere else."""
+    if "aisys" in sys.modules:
+        raise RuntimeError("expected no aisys before the kit's")
+    sys.path.insert(sys.path.index(str(HERE)), kit)
+    os.environ["PYTHONPATH"] = os.pathsep.join([kit, str(HERE)])
     importlib.import_module("aisys.course.remote").warm_up()
+    if Path(str(sys.modules["aisys"].__file__)).parent != Path(kit) / "aisys":
+        raise RuntimeError(f"expected the aisys of {kit}, which has none")
     # What is there now stays: no fork looks through it, which would copy the pages it lies on.
     gc.collect()
     gc.freeze()
     # Nothing of the harness is to be found from a kernel.
-    sys.path[:] = [path for path in sys.path if Path(path) != Path(__file__).resolve().parents[1]]
+    sys.path[:] = [path for path in sys.path if Path(path) != HERE]
 
 
 def _bury(children: dict[int, socket.socket]) -> None:
