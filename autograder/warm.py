@@ -9,6 +9,7 @@ Run as `python -m autograder.warm SOCKET`; `autograder.warming` does.
 """
 
 import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -18,9 +19,11 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .huge_pages import join_pages
 from .sandbox import BOX, Walls, end_with_parent, enter
 
 REFUSED = "refused: "
@@ -50,11 +53,17 @@ HERE = Path(__file__).resolve().parents[1]
 def main() -> None:
     """Import, listen, fork; until the process that started this one is gone."""
     address = sys.argv[1]
+    gc.disable()  # what is imported stays: to look through it again and again takes long
     _import_libraries()
+    _settle()
     told = sys.stdin.readline()
     if not told:
         return
     _import_kit(json.loads(told)["kit"])
+    _own_modules()
+    _kernel_app()
+    _settle()
+    gc.enable()
     children: dict[int, socket.socket] = {}
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
@@ -96,11 +105,21 @@ def _import_kit(kit: str) -> None:
     importlib.import_module("aisys.course.remote").warm_up()
     if Path(str(sys.modules["aisys"].__file__)).parent != Path(kit) / "aisys":
         raise RuntimeError(f"expected the aisys of {kit}, which has none")
-    # What is there now stays: no fork looks through it, which would copy the pages it lies on.
-    gc.collect()
-    gc.freeze()
     # Nothing of the harness is to be found from a kernel.
     sys.path[:] = [path for path in sys.path if Path(path) != HERE]
+
+
+def _settle() -> None:
+    """What is there now stays: no fork looks through it, which would copy the pages it lies on."""
+    gc.collect()
+    gc.freeze()
+    join_pages()
+
+
+@functools.cache
+def _own_modules() -> tuple[str, ...]:
+    """The harness's modules; looked for before a fork, for the same reason."""
+    return tuple(name for name in sys.modules if name.split(".")[0] == "autograder")
 
 
 def _bury(children: dict[int, socket.socket]) -> None:
@@ -167,7 +186,7 @@ def _become_kernel(request: dict[str, Any], connection: socket.socket) -> None:
     os.environ.update(JUPYTER_RUNTIME_DIR=home, TMPDIR=home)
     tempfile.tempdir = None  # whoever asked for it before the fork got another's
     _fresh_random_state()
-    for name in [name for name in sys.modules if name.split(".")[0] == "autograder"]:
+    for name in _own_modules():
         del sys.modules[name]
     _run_kernel(request["connection"], f"{home}/.kernel.json", connection)
 
@@ -182,23 +201,36 @@ def _fresh_random_state() -> None:
     np.random.seed()
     torch = sys.modules.get("torch")
     if torch is not None:
-        torch.seed()
+        torch.default_generator.seed()  # in a sandbox there is no other device
 
 
 def _run_kernel(connection: dict[str, Any], file: str, ready: socket.socket) -> None:
-    from ipykernel.kernelapp import IPKernelApp
-
     from aisys.course import load_ipython_extension
 
     Path(file).write_text(json.dumps(connection), encoding="utf-8")
     sys.argv = ["ipykernel_launcher"]
-    app = IPKernelApp.instance()
-    app.initialize(["-f", file, "--HistoryManager.enabled=False", "--log-level=50"])
+    app = _kernel_app()
+    app.connection_file = file
+    app.initialize()
     Path(file).unlink()
     load_ipython_extension(app.shell)  # it was imported when there was no shell
     ready.sendall(b"ready\n")
     ready.close()
     app.start()
+
+
+@functools.cache
+def _kernel_app() -> Any:
+    """What every kernel starts as: made before the forks, it holds nothing of any yet."""
+    from ipykernel.kernelapp import IPKernelApp
+    from traitlets.config import Config
+
+    class KernelApp(IPKernelApp):
+        def parse_command_line(self, argv: Sequence[str] | None = None) -> None:
+            """There is no command line, and to look for one takes a tenth of the start."""
+
+    config = Config(HistoryManager={"enabled": False})
+    return KernelApp.instance(log_level=50, config=config)
 
 
 if __name__ == "__main__":
