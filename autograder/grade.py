@@ -1,9 +1,10 @@
 """Grading a class: every submission of a folder, side by side, into scores, pages and gradebook."""
 
-import contextlib
 import secrets
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from .results import SubmissionResult
 from .settle import settle
 from .text import lab_names
 from .versions import handed_in
-from .writing import Places, write_all
+from .writing import Places, prepare, write_all
 
 STATE = ".autograder"
 """The folder, in a course or in OUT, of what makes a grading go on where it stopped."""
@@ -96,21 +97,24 @@ def grade_class(
     kept = Cache((course or out) / STATE / "results")
     secret = secret or throwaway_secret(out)
     engine = engine or LocalEngine(jobs, unsafe, {submitted, out, course or out})
+    places = Places(out, course or out, out / STATE, course is not None)
     with tempfile.TemporaryDirectory(prefix="aisys-kits-") as kits:
         benches = {
             name: set_up(name, secret, Path(kits), limits, kept, policies.of(name).choice)
             for name in dict.fromkeys(entry.lab for entry in found)
         }
         graded: list[Graded] = []
-        with contextlib.closing(
-            engine.grade(found, benches, Cache(None) if fresh else kept, kept)
-        ) as results:
+        with (
+            ThreadPoolExecutor(max_workers=1) as beside,
+            closing(engine.grade(found, benches, Cache(None) if fresh else kept, kept)) as results,
+        ):
+            prepared = beside.submit(prepare, places, benches, policies)
             for one in results:
                 graded.append(one)
                 if progress is not None:
                     progress(one.result, len(graded), len(found))
+            prepared.result()
     graded = _settled(graded, policies, course or out)
-    places = Places(out, course or out, out / STATE, course is not None)
     return write_all(places, graded, benches, policies, kept)
 
 

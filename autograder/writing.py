@@ -1,13 +1,15 @@
 """What comes of a class's grading: gradebook and `scores.csv` first, then the pages.
 
-What is written already for the same result is not written again, and what other gradings wrote
-stays. The executed notebooks are read one at a time, so that a large class needs little memory.
+What needs no result is prepared while the first ones are on their way. What is written already for
+the same result is not written again, and what other gradings wrote stays. The executed notebooks
+are read one at a time, so that a large class needs little memory.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
@@ -50,6 +52,22 @@ class Places:
     is_course: bool
 
 
+def prepare(places: Places, benches: Mapping[str, Bench], policies: Policies) -> None:
+    """Do what writing a class's results needs first and what needs none of them.
+
+    A gradebook with the labs in it is made, which takes a second where there is none.
+
+    Args:
+        places: Where the results will go.
+        benches: The labs by name.
+        policies: The course's.
+    """
+    for name, bench in benches.items():
+        save_lab(places.course, name, bench.original, policies.of(name).deadline)
+    if not (places.state / RECORD).exists():  # the first grading will draw a report
+        import_module("autograder.report")
+
+
 def write_all(
     places: Places,
     graded: list[Graded],
@@ -57,7 +75,7 @@ def write_all(
     policies: Policies,
     kept: Cache,
 ) -> list[SubmissionResult]:
-    """Write everything that comes of a class's grading.
+    """Write everything that comes of a class's grading, after `prepare`.
 
     Args:
         places: Where to.
@@ -69,8 +87,6 @@ def write_all(
     Returns:
         The results as they stand in the gradebook, with the points that were given by hand.
     """
-    for name, bench in benches.items():
-        save_lab(places.course, name, bench.original, policies.of(name).deadline)
     results = save_results(places.course, [one.result for one in graded], policies)
     write_scores(places.out / "scores.csv", results)
     _write_pages(places, graded, results, benches, policies, kept)
