@@ -60,6 +60,11 @@ class WarmProcess:
         if said.readline() != b"ready\n":
             raise RuntimeError("the warm process ended before it was ready")
 
+    @property
+    def pid(self) -> int | None:
+        """Its number, or None where it is not begun or has been ended."""
+        return self._process.pid if self._process is not None else None
+
     def is_as_new(self) -> bool:
         """Whether it lives, and one begun now would be given the same environment and place."""
         if self._process is None or self._process.poll() is not None:

@@ -45,8 +45,7 @@ with begun():
 def waiting() -> psutil.Process:
     """The process that was begun and that nobody has taken."""
     (process,) = warming._waiting
-    assert process._process is not None
-    return psutil.Process(process._process.pid)
+    return psutil.Process(process.pid)
 
 
 def printed(server: ForkServer, kit: Path, code: str) -> list[str]:
@@ -87,8 +86,7 @@ def test_kernels_have_the_kits_aisys_and_no_other(bench: Bench, is_begun: bool) 
     kit = bench.spec.kit
     with begun() if is_begun else nullcontext(), ForkServer(kit, None) as server:
         aisys, autograder, parent = printed(server, kit, LOADED)
-        began = server._process._process
-        assert began is not None and int(parent) == began.pid
+        assert int(parent) == server._process.pid
     files = [Path(file) for file in json.loads(aisys.replace("'", '"'))]
     assert files and all(file.is_relative_to(kit) for file in files)
     assert autograder == "[]"
@@ -102,10 +100,10 @@ def test_the_first_fork_server_takes_what_was_begun_and_the_next_begins_its_own(
         with ForkServer(bench.spec.kit, None) as first, ForkServer(bench.spec.kit, None) as second:
             first.start()
             second.start()
-            pids = [server._process._process.pid for server in (first, second)]  # type: ignore[union-attr]
-            assert pids[0] == process.pid != pids[1]
-        assert not process.is_running()
-    assert not any(map(psutil.pid_exists, pids))
+            assert first._process.pid == process.pid
+            another = psutil.Process(second._process.pid)
+            assert another != process
+        assert not process.is_running() and not another.is_running()
 
 
 def test_a_kit_without_aisys_gives_no_kernels_of_another(tmp_path: Path) -> None:
@@ -153,8 +151,7 @@ def test_a_change_of_the_environment_is_not_lost(
         try:
             assert not before.is_running()
             process.begin()
-            assert process._process is not None
-            given = psutil.Process(process._process.pid).environ()
+            given = psutil.Process(process.pid).environ()
             assert str(tmp_path) in given[what]
         finally:
             process.end()
