@@ -147,8 +147,9 @@ def _start_mapper(uid: int, gid: int, user: int) -> Callable[[], None]:
     writes = (f"printf '{mapping}' > /proc/{me}/{name}" for name in ("uid_map", "gid_map"))
     words = ["sh", "-c", " && ".join(["read go", *writes])]
     read, write = os.pipe()
-    # A fork of a large process costs more than a program does.
-    actions = [(os.POSIX_SPAWN_DUP2, read, 0)]
+    # A fork of a large process costs more than a program does. What it says is in its status.
+    silent = (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)
+    actions = [(os.POSIX_SPAWN_DUP2, read, 0), silent]
     helper = os.posix_spawn("/bin/sh", words, {}, file_actions=actions)
     os.close(read)
 

@@ -45,8 +45,6 @@ WARM_MODULES = (
     "tornado.platform.asyncio",
 )
 """What every kernel imports while it starts; imported once, before the forks."""
-
-
 HERE = Path(__file__).resolve().parents[1]
 
 
