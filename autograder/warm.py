@@ -108,8 +108,10 @@ def _import_kit(kit: str) -> None:
 
 
 def _settle() -> None:
-    """What is there now stays: no fork looks through it, which would copy the pages it lies on."""
-    gc.collect()
+    """What is there now stays: no fork looks through it, which would copy the pages it lies on.
+
+    Nothing is thrown away either: forks would write into the gaps, and copy pages for them.
+    """
     gc.freeze()
     join_pages()
 
