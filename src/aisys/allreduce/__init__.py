@@ -5,5 +5,6 @@ Read `transport` first: every algorithm is written on it. Its implementations ar
 works, `trace` what it tells), `broker_transport` (through a `broker`, a process that passes the
 messages on and counts them, for grading; `counting` and `frames` are its inside), `tcp` and
 `shared_memory` (between processes), `torch_transport` and `mpi_transport` (over the real systems).
-`launcher` starts ranks as processes; `links` makes slow and unequal links between them.
+`launcher` starts ranks as processes; `links` makes slow and unequal links between them. `witness`
+is the broker beside a check.
 """

@@ -3,7 +3,8 @@
 One loop serves every connection: `frames` takes what comes apart, `counting` keeps the runs. A
 connection shows a token before anything else, and what it may do follows from that token: be one
 rank of one run, or open runs. The owner, who started the process, asks for counts over standard
-input; nobody else can. When the owner's end is closed the process ends.
+input; nobody else can. When the owner's end is closed the process ends. (A check's `witness` has
+the same loop, and another owner.)
 """
 
 import contextlib
@@ -18,14 +19,18 @@ import struct
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from aisys.allreduce.counting import CountedRun
 from aisys.allreduce.frames import HEADER, NOBODY, TOKEN_BYTES, Frame, FrameError, Frames, Kind
+from aisys.course.witness import Listener
 
 MAX_RANKS, MAX_RUNS, MAX_LIVE_RUNS, MAX_STRANGERS, MAX_TIMEOUT = 256, 4096, 32, 256, 3600.0
 STRANGER_SECONDS, MAX_STRANGE_BYTES = 10.0, 64
 """How long a connection may stay without a token, and how large its frames may be."""
+
+MAX_DRAINED = 10_000
+"""How often a server that is at its end looks for what has come."""
 
 TICK = 0.05
 """How often time-outs are looked for, in seconds."""
@@ -55,57 +60,109 @@ def _little(nbytes: int) -> None:
         raise FrameError("sent too much before it showed a token")
 
 
-class Server:
-    """All connections and runs, and the loop that serves them."""
+class Owner(Protocol):
+    """Whoever decides when a server ends."""
 
-    def __init__(self, path: str, door: bytes | None) -> None:
-        self._door = door
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(path)
-        self._listener.listen(MAX_STRANGERS)
-        self._listener.setblocking(False)
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is to be looked after again soon, though nobody says anything."""
+        ...
+
+    def fileno(self) -> int:
+        """Readable when it says something."""
+        ...
+
+    def hear(self) -> bool:
+        """Take what it says; False where that is the end."""
+        ...
+
+    def look(self, now: float) -> None:
+        """Answer what can be answered by now."""
+        ...
+
+
+class Server:
+    """All connections and runs, and the loop that serves them.
+
+    Args:
+        listener: Where connections come from.
+        door: The token of those who may open runs.
+
+    Attributes:
+        runs: All runs that were opened, in that order.
+    """
+
+    def __init__(self, listener: Listener, door: bytes) -> None:
+        self._door, self._listener = door, listener
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ, None)
-        self._selector.register(sys.stdin.buffer, selectors.EVENT_READ, "owner")
-        os.set_blocking(sys.stdin.fileno(), False)
-        self._asked = b""
+        self._selector.register(listener, selectors.EVENT_READ, None)
         self._connections: dict[Connection, None] = {}  # in the order in which they came
-        self._runs: list[CountedRun] = []
+        self.runs: list[CountedRun] = []
         self._places: dict[bytes, tuple[CountedRun, int]] = {}
         self._members: dict[CountedRun, dict[int, Connection]] = {}
-        self._awaited: list[tuple[int, float]] = []
 
-    def serve(self) -> None:
-        """Serve until the owner's end is closed."""
+    def serve(self, owner: Owner) -> None:
+        """Serve until the owner says that it is over."""
+        self._selector.register(owner, selectors.EVENT_READ, owner)
         looked = 0.0
         while True:
-            for key, events in self._selector.select(TICK if self._has_deadlines() else None):
-                if key.data is None:
-                    self._accept()
-                elif key.data == "owner":
-                    if not self._hear_owner():
+            waits = owner.is_waiting or self._has_deadlines()
+            for key, events in self._selector.select(TICK if waits else None):
+                if key.data is owner:
+                    if not owner.hear():
+                        self._selector.unregister(owner)
                         return
-                elif key.data in self._connections:
-                    self._serve_connection(key.data, events)
+                else:
+                    self._serve(key.data, events)
             now = time.monotonic()
             if now - looked >= TICK:
                 looked = now
                 self._look_at_the_time(now)
-            self._answer_counts(now)
+            owner.look(now)
+
+    def drain(self) -> None:
+        """Serve what has come and was not looked at yet; what comes later is not waited for."""
+        for _ in range(MAX_DRAINED):
+            events = self._selector.select(0)
+            if not events:
+                return
+            for key, happened in events:
+                self._serve(key.data, happened)
+
+    def open(self, ranks: int, timeout: float) -> dict[str, Any]:
+        """Open a run: its number and a token for each rank, or why not."""
+        if not (1 <= ranks <= MAX_RANKS and 0 < timeout <= MAX_TIMEOUT):
+            limits = f"1 to {MAX_RANKS} ranks and a time-out of at most {MAX_TIMEOUT:g} s"
+            return {"error": f"A run has {limits}."}
+        if len(self.runs) >= MAX_RUNS or len(self._live()) >= MAX_LIVE_RUNS:
+            return {"error": f"At most {MAX_LIVE_RUNS} runs may be under way, {MAX_RUNS} in all."}
+        run = CountedRun(ranks, timeout)
+        tokens = [secrets.token_bytes(TOKEN_BYTES) for _ in range(ranks)]
+        self.runs.append(run)
+        self._members[run] = {}
+        self._places.update((token, (run, rank)) for rank, token in enumerate(tokens))
+        return {"run": len(self.runs) - 1, "tokens": [token.hex() for token in tokens]}
+
+    def _serve(self, connection: Connection | None, events: int) -> None:
+        if connection is None:
+            self._accept()
+        elif connection in self._connections:
+            self._serve_connection(connection, events)
 
     def _has_deadlines(self) -> bool:
         strangers = any(c.run is None and not c.may_open for c in self._connections)
-        return bool(self._awaited or strangers or any(r.waiting for r in self._live()))
+        return strangers or any(run.waiting for run in self._live())
 
     def _live(self) -> list[CountedRun]:
-        return [run for run in self._runs if not run.is_over]
+        return [run for run in self.runs if not run.is_over]
 
     def _accept(self) -> None:
         strangers = [c for c in self._connections if c.run is None]
         if len(strangers) >= MAX_STRANGERS:
             self._drop(strangers[0])  # the oldest: who has a token shows it at once
-        with contextlib.suppress(OSError):
-            connection = Connection(self._listener.accept()[0])
+        sock = self._listener.accept()
+        if sock is not None:
+            connection = Connection(sock)
             self._connections[connection] = None
             self._selector.register(connection.sock, selectors.EVENT_READ, connection)
 
@@ -161,7 +218,7 @@ class Server:
             raise FrameError("sent a frame that is not one of its")
 
     def _admit(self, connection: Connection, token: bytes) -> None:
-        if self._door is not None and secrets.compare_digest(token, self._door):
+        if secrets.compare_digest(token, self._door):
             connection.may_open = True
             return
         place = self._places.pop(token, None)  # a token is good for one connection
@@ -179,22 +236,8 @@ class Server:
     def _open_for(self, connection: Connection, asked: bytes) -> None:
         if len(asked) != OPENING.size:
             raise FrameError("asked for a run that it cannot mean")
-        opened = json.dumps(self._open(*OPENING.unpack(asked))).encode()
+        opened = json.dumps(self.open(*OPENING.unpack(asked))).encode()
         self._send(connection, Frame(Kind.OPENED, 0, 0, NOBODY, opened))
-
-    def _open(self, ranks: int, timeout: float) -> dict[str, Any]:
-        """Open a run: its number and a token for each rank, or why not."""
-        if not (1 <= ranks <= MAX_RANKS and 0 < timeout <= MAX_TIMEOUT):
-            limits = f"1 to {MAX_RANKS} ranks and a time-out of at most {MAX_TIMEOUT:g} s"
-            return {"error": f"A run has {limits}."}
-        if len(self._runs) >= MAX_RUNS or len(self._live()) >= MAX_LIVE_RUNS:
-            return {"error": f"At most {MAX_LIVE_RUNS} runs may be under way, {MAX_RUNS} in all."}
-        run = CountedRun(ranks, timeout)
-        tokens = [secrets.token_bytes(TOKEN_BYTES) for _ in range(ranks)]
-        self._runs.append(run)
-        self._members[run] = {}
-        self._places.update((token, (run, rank)) for rank, token in enumerate(tokens))
-        return {"run": len(self._runs) - 1, "tokens": [token.hex() for token in tokens]}
 
     def _deliver(self, run: CountedRun) -> None:
         """Send what a run has for its ranks; after a fault that is the last they hear."""
@@ -247,24 +290,44 @@ class Server:
             if now - connection.since > STRANGER_SECONDS:
                 self._drop(connection)
 
-    def _hear_owner(self) -> bool:
-        got = os.read(sys.stdin.fileno(), 1 << 16)
+
+class Asker:
+    """The owner at the other end of standard input, who opens runs and asks for their counts."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._asked = b""
+        self._awaited: list[tuple[int, float]] = []
+        os.set_blocking(self.fileno(), False)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether counts are waited for."""
+        return bool(self._awaited)
+
+    def fileno(self) -> int:
+        """Standard input."""
+        return sys.stdin.fileno()
+
+    def hear(self) -> bool:
+        """Take the lines that have come; False at the end."""
+        got = os.read(self.fileno(), 1 << 16)
         self._asked += got
         *lines, self._asked = self._asked.split(b"\n")
         for line in lines:
             asked = json.loads(line)
             if asked["do"] == "open":
-                self._answer(self._open(asked["ranks"], asked["timeout"]))
+                self._answer(self._server.open(asked["ranks"], asked["timeout"]))
             elif asked["do"] == "runs":
-                self._answer({"runs": len(self._runs)})
+                self._answer({"runs": len(self._server.runs)})
             else:
                 self._awaited.append((asked["run"], time.monotonic() + asked["within"]))
         return bool(got)
 
-    def _answer_counts(self, now: float) -> None:
-        """Answer for a run that is over, or that the owner will wait for no longer."""
+    def look(self, now: float) -> None:
+        """Answer for a run that is over, or that will be waited for no longer."""
         for number, until in list(self._awaited):
-            run = self._runs[number]
+            run = self._server.runs[number]
             if run.is_over or now >= until:
                 self._awaited.remove((number, until))
                 self._answer(run.counts())
@@ -283,11 +346,9 @@ def main() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
         door = secrets.token_bytes(TOKEN_BYTES)
         path = folder / "socket"
-        server = Server(str(path), door)
-        if sys.argv[2] != "private":
-            path.chmod(0o666)
+        server = Server(Listener(str(path), 0), door)
         print(json.dumps({"path": str(path), "door": door.hex()}), flush=True)
-        server.serve()
+        server.serve(Asker(server))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)  # the owner waits; taking the interpreter down in order takes 0.1 s
