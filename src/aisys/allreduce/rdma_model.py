@@ -118,6 +118,20 @@ def rdma_cpu_seconds(parts: Parts, nbytes: int, uses: int = 1) -> float:
     return 2 * parts.registration.seconds(1, nbytes) / uses
 
 
+def register_from(parts: Parts, uses: int) -> float:
+    """From which size on it costs less to register memory than to copy through registered buffers.
+
+    Args:
+        parts: Of this machine.
+        uses: How often the same memory is sent from, or received into.
+
+    Returns:
+        Bytes; infinite where a copy is always cheaper.
+    """
+    saved = uses * parts.copy - parts.registration.beta
+    return parts.registration.alpha / saved if saved > 0 else float("inf")
+
+
 def cores_to_fill(link: CostModel, cpu_seconds: float, nbytes: int) -> float:
     """How many cores are busy when messages of this size fill a link."""
     return cpu_seconds / (nbytes * link.beta)
@@ -238,7 +252,7 @@ def measure_kernel(sizes: Sequence[int] = (64, 512, 4096, 32768, 131072)) -> Cos
 
     The messages come from all over a stretch of memory larger than a cache, and go to another one.
     """
-    source, place = np.ones(FAR, np.uint8), np.ones(FAR, np.uint8)
+    source, place = (np.ones(FAR, np.uint8).data for _ in range(2))
     with socket.create_server(("127.0.0.1", 0)) as server:
         out = socket.create_connection(server.getsockname())
         into = server.accept()[0]
@@ -260,7 +274,7 @@ def measure_kernel(sizes: Sequence[int] = (64, 512, 4096, 32768, 131072)) -> Cos
 
 
 def measure_registration(
-    sizes: Sequence[int] = tuple(1 << k for k in range(16, 23)),
+    sizes: Sequence[int] = (1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20, 1 << 21, 1 << 22),
 ) -> tuple[CostModel, str]:
     """What it costs to pin memory that is in use, and how that was measured.
 
