@@ -472,10 +472,10 @@ ANSWERS = {
    168 KB. The fit is within 10 % up to 128 KiB. At 1 MiB it is 40 % too slow, above 4 MiB 65 % too
    fast: up to 1 MiB message, socket buffer and answer stay in the caches, above that every byte
    comes from memory. One beta cannot be both. Whoever only sends megabytes should fit megabytes.
-2. One after another: 160 alpha + 100 MB beta = 3.5 ms + 22 ms; as one message 22 us + 22 ms. With
-   RDMA (2 us, 25 GB/s) 0.3 ms + 4 ms. The largest tensors are far above n_1/2, so they lose
-   nothing. Most tensors are below it: they pay alpha for next to no bytes, and packing these few
-   into one message brings nearly all of the gain. (What is not in the model: packing copies.)
+2. One after another: 160 alpha + 100 MB beta = 3.5 ms + 22 ms; as one message 22 us + 22 ms (with
+   what megabytes really take here, 0.65 ns/byte, 65 ms in place of 22). The largest tensors are far
+   above n_1/2, so they gain nothing. Most are below it: they pay alpha for next to no bytes, and
+   packing these alone brings nearly all of the gain. (What is not in the model: packing copies.)
 3. 8 bytes: no copy is worth mentioning. What goes is the kernel's network code (8 us), waiting and
    waking (10 us), and the program's own bookkeeping, which the card does. 64 MiB: copies (5 ms) and
    network code (10 ms). Registering 64 MiB at both ends takes 10 ms of processor time, nearly half
