@@ -275,8 +275,8 @@ def reduce(transport, data, root=0):
     Mistake(
         "4.2 tree_allreduce",
         "a tree for each rank",
-        hint="The result is right. Each rank as the root once are n trees, one after another; one "
-        "tree up and one down are enough.",
+        hint="Every rank adds up in an order of its own, so the last digits differ, and there are "
+        "n trees, one after another. One tree up and one down are enough.",
         source="""
 def tree_allreduce(transport, data):
     result = None
