@@ -606,3 +606,23 @@ def halving_doubling_allreduce(transport, data):
         "one loop, and back along what it wrote down",
     ),
 ]
+
+ANSWERS = {
+    "4.4-written": """
+1. For eight ranks there are 6 steps and 1.75 arrays on the critical path; for eleven 8 steps and
+   3.75 arrays, since three whole arrays are handed over before (at the same time) and three
+   results after. The ring takes 20 steps and 2 * 10 / 11 = 1.82 arrays. With 20 us and 1 GB/s,
+   8 alpha + 3.75 m beta = 20 alpha + 1.82 m beta at m = 12 alpha / (1.93 beta), about 124 kB:
+   below that halving and doubling (and below 48 kB recursive doubling), above it the ring.
+2. With L = log2 n: L (alpha + m beta) = 2 L alpha + 2 (n - 1)/n m beta, so
+   m = L / (L - 2 (n - 1)/n) * alpha / beta. For 16 ranks and these links that is 38 kB. The
+   factor falls towards 1 as n grows (L beside 2), so m comes down to alpha / beta, 20 kB here. It
+   is proportional to alpha: a tenth of the latency, a tenth of the size.
+3. In each step both partners add the same two numbers, one as a + b and the other as b + a, and
+   floating-point addition commutes. After k steps all ranks of a group of 2^k hold the same bits,
+   each number being a sum with the same grouping. The ring adds the ranks in another order, and
+   addition is not associative, so its result differs in the last digits, and a training run
+   departs from the first one after some steps. That is no error: both are within rounding. Within a
+   run the ranks must agree, because every replica updates its own weights with what it got.
+"""
+}

@@ -52,12 +52,15 @@ def traced(allreduce: AllReduce, ranks: int, nbytes: int = 8, link: Link = ONE_S
 def draw_messages(trace: Trace, axes: Axes, title: str, x: str = "steps") -> None:
     """Every message of a run as an arrow, from its sender as it leaves to its receiver as it is in.
 
+    The more bytes, the thicker.
+
     Args:
         trace: What happened.
         axes: Where to draw: time to the right, ranks downwards.
         title: What is seen.
         x: What a second of the trace is.
     """
+    most = max((message.nbytes for message in trace.messages), default=0) or 1
     for message in trace.messages:
         axes.annotate(
             "",
@@ -67,6 +70,7 @@ def draw_messages(trace: Trace, axes: Axes, title: str, x: str = "steps") -> Non
                 "arrowstyle": "-|>",
                 "color": COLOURS[1 if message.to < message.source else 2],
                 "linestyle": "-" if message.to < message.source else "--",
+                "linewidth": 0.6 + 1.0 * message.nbytes / most,
                 "shrinkA": 0,
                 "shrinkB": 0,
             },
