@@ -28,7 +28,7 @@ Way = str | Connect
 
 
 def round_trips(
-    ways: Mapping[str, Way], sizes: Sequence[int] = SIZES, rounds: int = 7
+    ways: Mapping[str, Way], sizes: Sequence[int] = SIZES, rounds: int = 5
 ) -> dict[str, np.ndarray]:
     """The round trips of `ping_pong` between two processes, for every way and size.
 
