@@ -1,16 +1,26 @@
 """Groups of ranks, and all-reduce in two levels: the same sum everywhere, little between nodes."""
 
+import matplotlib
 import numpy as np
 import pytest
 
+from aisys.allreduce import hierarchy_experiments as experiments
+from aisys.allreduce.choice import ALGORITHMS, Cluster, allreduce_seconds, choose
+from aisys.allreduce.cost_model import CostModel
 from aisys.allreduce.group import Group
 from aisys.allreduce.hierarchy import hierarchical_allreduce, node_groups
 from aisys.allreduce.in_process import run
+from aisys.allreduce.launcher import launch
+from aisys.allreduce.links import why_no_namespaces
 from aisys.allreduce.ring import ring_allreduce
 from aisys.allreduce.transport import Transport, TransportError
 from aisys.course.errors import CourseError
+from aisys.course.plotting import figure
 from tests.support.rank_programs import sample
 
+matplotlib.use("agg")
+
+FAST, SLOW = CostModel(2e-6, 1e-10), CostModel(2e-5, 1e-9)
 SHAPES = [(1, 1), (1, 4), (4, 1), (2, 2), (3, 2), (2, 3), (5, 3)]
 
 
@@ -120,3 +130,103 @@ def test_a_fault_in_a_group_names_the_rank_by_its_number_among_all() -> None:
     with pytest.raises(TransportError, match="Rank 3 has left") as caught:
         run(4, program)
     assert caught.value.rank == 3
+
+
+@pytest.mark.parametrize("transport", ["tcp", "shared"])
+def test_the_hierarchy_runs_between_processes(transport: str) -> None:
+    results = launch(4, between_processes, 10_001, transport=transport)
+    assert all(np.array_equal(result, sum(arrays(4, (10_001,), "int64"))) for result in results)
+
+
+def between_processes(transport: Transport, n: int) -> np.ndarray:
+    return hierarchical_allreduce(transport, arrays(4, (n,), "int64")[transport.rank], 2)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(("nodes", "each"), [(1, 4), (4, 1), (2, 2), (2, 8), (8, 2), (4, 4)])
+def test_the_model_says_what_the_simulated_clock_shows(
+    algorithm: str, nodes: int, each: int
+) -> None:
+    cluster = Cluster(nodes, each, FAST, SLOW, links=each)
+    for nbytes in (nodes * each * each, 3 << 16, 1 << 24):
+        seen = experiments.simulated_seconds(algorithm, cluster, nbytes)
+        assert seen == pytest.approx(allreduce_seconds(algorithm, cluster, nbytes), rel=1e-9)
+
+
+def test_ranks_that_share_a_link_wait_for_its_bytes_but_not_for_its_alpha() -> None:
+    cluster = Cluster(2, 4, FAST, SLOW, links=2)
+    assert cluster.step_seconds(1e6, 4) == SLOW.seconds(1, 2e6)
+    assert cluster.step_seconds(1e6, 1) == SLOW.seconds(1, 1e6)
+    assert cluster.step_seconds(1e6, 0) == FAST.seconds(1, 1e6)
+    with pytest.raises(CourseError, match="no link is shared"):
+        experiments.simulated_seconds("ring", cluster, 1 << 20)
+
+
+def test_another_algorithm_is_chosen_as_arrays_grow() -> None:
+    own, shared = (Cluster(64, 8, FAST, SLOW, links) for links in (8, 1))
+    sizes = (100, 100_000, 100_000_000, 1_000_000_000)
+    assert [choose(own, size) for size in sizes[:3]] == [
+        "recursive doubling",
+        "halving-doubling",
+        "hierarchy",
+    ]
+    assert [choose(shared, size) for size in sizes[1:]] == ["tree", "hierarchy", "ring"]
+
+
+def test_an_unknown_algorithm_is_refused() -> None:
+    with pytest.raises(CourseError, match="'star' is none of tree"):
+        allreduce_seconds("star", Cluster(2, 2, FAST, SLOW), 1)
+
+
+@pytest.mark.parametrize("rings", [1, 2, 3])
+def test_several_rings_have_the_sum_and_a_way_out_of_each_node_of_their_own(rings: int) -> None:
+    data = arrays(6, (7, 5), "int64")
+    done = run(6, lambda t: experiments.rings_allreduce(t, data[t.rank], 3, rings))
+    assert all(np.array_equal(result, sum(data)) for result in done.results)
+    for message in done.trace.messages:
+        if message.source // 3 != message.to // 3:
+            assert message.to % 3 == message.tag and message.source % 3 == (message.tag - 1) % 3
+
+
+def test_a_ring_for_each_link_moves_large_arrays_so_many_times_as_fast() -> None:
+    cluster = Cluster(4, 4, CostModel(1e-6, 1e-12), CostModel(1e-6, 1e-9), links=4)
+    seconds = experiments.rails_seconds(cluster, 1 << 30)
+    assert list(seconds) == ["one ring", "4 rings", "hierarchy"]
+    assert 3.9 < seconds["one ring"] / seconds["4 rings"] < 4
+    assert seconds["hierarchy"] < seconds["4 rings"]
+
+
+def test_without_throttled_links_the_simulated_clock_takes_their_place(monkeypatch) -> None:
+    monkeypatch.setattr(experiments, "why_no_namespaces", lambda: "It needs root.")
+    seen = experiments.on_slow_links([1 << 10, 1 << 16])
+    assert seen.where == "the simulated clock. It needs root."
+    for name in ALGORITHMS:
+        predicted = [allreduce_seconds(name, seen.cluster, size) for size in seen.sizes]
+        assert seen.seconds[name] == pytest.approx(predicted)
+
+
+@pytest.mark.skipif(bool(why_no_namespaces()), reason=why_no_namespaces())
+def test_every_algorithm_is_timed_on_throttled_links_that_were_fitted() -> None:
+    seen = experiments.on_slow_links([1 << 10, 1 << 12], megabits=1000, rounds=1)
+    assert seen.where == "real links: 2 nodes of 2 ranks, one link of 1000 Mbit/s each"
+    assert set(seen.seconds) == set(ALGORITHMS)
+    assert all(len(times) == 2 and min(times) > 0 for times in seen.seconds.values())
+    assert {len(times) for times in seen.fits.values()} == {len(experiments.FIT_SIZES)}
+    # Nothing passes the token bucket faster than its rate for long: 4 MiB at 125 MB/s.
+    assert seen.fits["between"][-1] > 0.03
+    axes = figure()
+    experiments.draw_prediction(seen, axes, ["ring", "hierarchy"], "a title")
+    assert len(axes.lines) == 4
+
+
+def test_the_map_shows_what_is_chosen() -> None:
+    clusters = [Cluster(2**k, 8, FAST, SLOW, links=8) for k in range(8)]
+    sizes = np.geomspace(10, 1e9, 20)
+    axes = figure()
+    counts = experiments.draw_choice(clusters, sizes, axes, "a title")
+    assert sum(counts.values()) == 8 * 20 and counts["tree"] == counts["ring"] == 0
+    assert {text.get_text().strip() for text in axes.texts} == {
+        "recursive doubling",
+        "halving-doubling",
+        "hierarchy",
+    }
