@@ -36,7 +36,7 @@ def round_trips(
         ways: Transports by name.
         sizes: The bytes of a message.
         rounds: How often each way has its turn. In a turn small messages make many round trips, of
-            which the median is taken, and the largest make two.
+            which the median is taken, and the largest make three.
 
     Returns:
         Seconds [rounds, sizes], by name.
@@ -163,7 +163,7 @@ def chain_seconds(model: CostModel, nbytes: int, hops: int, pieces: int) -> floa
 def _all_sizes(transport: Transport, sizes: list[int]) -> np.ndarray | None:
     """In rank 0 a round trip of each size."""
     ping_pong(transport, 8, 100)  # what follows finds everything awake
-    trips = [ping_pong(transport, n, int(np.clip((1 << 23) // max(n, 1), 2, 40))) for n in sizes]
+    trips = [ping_pong(transport, n, int(np.clip((1 << 23) // max(n, 1), 3, 40))) for n in sizes]
     return np.array([np.median(trip) for trip in trips]) if transport.rank == 0 else None
 
 
