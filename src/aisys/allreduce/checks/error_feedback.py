@@ -1,5 +1,6 @@
 """Probes of 4.6: error feedback step after step, and payloads on their way to all ranks."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,7 @@ def feedback_steps(case: dict, rng: np.random.Generator) -> Plain:
         if case["spoilt"] and step == case["steps"] - 1:
             spoilt = gradient.copy()
             spoilt[rng.integers(case["n"])] = SPOILT[case["spoilt"]]
-            refused = refusal(lambda spoilt=spoilt: feedback.compress(spoilt))
+            refused = refusal(partial(feedback.compress, spoilt))
         payloads.append(np.array(feedback.compress(gradient)))
         residuals.append(np.array(feedback.residual))
     return {
