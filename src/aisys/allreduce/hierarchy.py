@@ -1,7 +1,8 @@
 """All-reduce in two levels (4.5): few bytes and few messages on the slow links between nodes.
 
-Jia et al., "Highly scalable deep learning training system with mixed precision: training ImageNet
-in four minutes" (2018), section 3.2, and Horovod's `NCCLHierarchicalAllreduce`.
+Reduce-scatter, all-reduce, all-gather as in Horovod's `NCCLHierarchicalAllreduce`. Jia et al.,
+"Highly scalable deep learning training system with mixed precision: training ImageNet in four
+minutes" (2018), reduce to one rank of each group instead, and broadcast from it.
 """
 
 import numpy as np

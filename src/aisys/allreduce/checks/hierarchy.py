@@ -19,7 +19,7 @@ from aisys.allreduce.hierarchy import hierarchical_allreduce, node_groups
 from aisys.allreduce.in_process import run
 from aisys.allreduce.transport import Transport
 from aisys.course import Case, Difference, Plain, probe
-from aisys.course.errors import CourseError
+from aisys.course.errors import CourseError, Hole
 
 REFUSED = "CourseError"
 
@@ -84,6 +84,8 @@ def node_groups_ranks(case: dict, rng: np.random.Generator) -> Plain:
     """Both groups, or that they were refused."""
     try:
         groups = node_groups(case["rank"], case["world_size"], case["ranks_per_node"])
+    except Hole:
+        raise
     except CourseError:
         return REFUSED
     return [[int(rank) for rank in group] for group in groups]
