@@ -2,14 +2,8 @@
 
 import numpy as np
 
-from aisys.allreduce.checks.compression import (
-    byte_case,
-    gradient_case,
-    mean_case,
-    rank_case,
-    run_case,
-)
-from aisys.allreduce.checks.error_feedback import feedback_case
+from aisys.allreduce.checks.compression import byte_case, gradient_case, run_case
+from aisys.allreduce.checks.error_feedback import feedback_case, mean_case, rank_case
 from aisys.course import Case
 from autograder.catalogue import Alternative, Mistake
 
@@ -391,7 +385,7 @@ def top_k(gradient, k):
     Mistake(
         "4.6 pack_3lc",
         "bytes of 64 bits",
-        hint="Your numbers are right, but each of them has more than one byte. The result is uint8.",
+        hint="Your numbers are right, but each of them has more than one byte. Return uint8.",
         replace={"sum(axis=1, dtype=np.uint8)": "sum(axis=1, dtype=np.int64)"},
     ),
     Mistake(
@@ -505,7 +499,9 @@ def run_lengths_3lc(packed):
         "the gradient changed",
         hint="`gradient += residual` writes into the caller's array. Make a new one.",
         replace={
-            "wanted = gradient + self.residual": "wanted = gradient\n        wanted += self.residual"
+            "wanted = gradient + self.residual": (
+                "wanted = gradient\n        wanted += self.residual"
+            )
         },
     ),
     Mistake(
@@ -522,7 +518,7 @@ def run_lengths_3lc(packed):
     Mistake(
         "4.6 ErrorFeedback.compress",
         "what was sent is kept",
-        hint="The residual is what is missing in what was sent: what was wanted minus what arrives.",
+        hint="The residual is what was not sent: what was wanted minus what arrives.",
         replace={"self.residual = wanted - self": "self.residual = self"},
     ),
     Mistake(
@@ -588,15 +584,15 @@ def gather_payloads(transport, payload):
     Mistake(
         "4.6 gather_payloads",
         "in the order in which they arrive",
-        hint="The first payload is that of rank 0, on every rank. What arrives in a step comes from "
-        "further and further back: whose is it?",
+        hint="The first payload is that of rank 0, on every rank. What arrives comes from further "
+        "back in each step: whose is it?",
         replace={"    return payloads": "    return payloads[rank:] + payloads[:rank]"},
     ),
     Mistake(
         "4.6 allreduce_compressed",
         "the own gradient as it is",
-        hint="The others know only your payload. If you add your gradient in full, you have another "
-        "mean than they have.",
+        hint="The others know only your payload. If you add your gradient in full, you have "
+        "another mean.",
         replace={
             "    for payload in payloads:\n"
             "        total += compressor.decompress(payload, len(gradient))\n": (
@@ -828,24 +824,24 @@ def allreduce_compressed(transport, gradient, compressor):
 
 ANSWERS = {
     "4.6-written": """
-1. Horovod compresses, sums, decompresses. So decompress(sum of payloads) has to be the sum of the
-   gradients. For float16 (and bfloat16) that holds up to rounding, because a payload is a number an
-   element. int8: each rank and chunk has its own scale, so equal bytes mean different numbers, and a
-   sum of bytes overflows. Top-k: the ranks send different places; the sum of two places is a third
-   one. 1-bit: bits are packed and belong to two means that differ from rank to rank. 3LC: the
-   payloads even differ in length. These have to be gathered and decompressed one by one.
-2. A ring of float32 sends 2 (n - 1) / n times the gradient, less than 8 bytes an element for any n;
-   gathering sends n - 1 payloads. 1 bit: (n - 1) / 8 bytes an element reach 8 (n - 1) / n at n = 64,
-   and that is where the lines cross in the plot. int8 crosses at n = 8 already: (n - 1) bytes an
-   element against 8 (n - 1) / n. float16 in a ring is half of float32 for any n. For two workers on
-   a slow link 3LC with feedback is the cheapest with nearly the accuracy of float32; for many
-   workers float16, or gathering between nodes only, after a sum inside of each (4.5).
-3. Without feedback what is lost is lost for good, and the same things are lost in each step: the
-   elements of a layer that are never among its largest 1 % are never sent, and those that one mean
-   replaces get wrong lengths. That is a bias, and no number of steps averages it out: on the least
-   squares 3LC stays on a line that does not contain the minimum. With feedback the residual of such
-   an element grows until it is sent, so what was sent and the true sum differ by one residual only.
-   The price is an array as large as the gradient on each rank, and that elements come late, after
-   the weights have moved on: with a large learning rate or momentum this hurts.
+1. Horovod compresses, sums, decompresses, so the sum of the payloads has to be the payload of the
+   sum. For float16 (and bfloat16) that holds up to rounding, because a payload is one number an
+   element. int8: each rank and chunk has a scale of its own, so equal bytes mean different numbers,
+   and sums of bytes overflow. Top-k: the ranks send different places; the sum of two places is a
+   third one. 1-bit: the bits are packed, carries run into neighbours, and they belong to two means
+   that differ from rank to rank. 3LC: the same for digits to the base 3, and the payloads differ in
+   length. These have to be gathered and decompressed one by one.
+2. A ring of float32 sends 2 (n - 1) / n times the gradient: 8 (n - 1) / n bytes an element.
+   Gathering sends n - 1 payloads. At 8 bits that is n - 1 bytes, the same at n = 8; at 1 bit it is
+   (n - 1) / 8, the same at n = 64, and there the lines meet in the plot. For two workers on a slow
+   link 3LC with feedback: hardly 0.4 bits, and nearly the accuracy of float32. For 256, float16 in
+   a ring, half of float32 for any n; or gathering between a few nodes after a sum inside each.
+3. Without feedback what is lost is lost for good, and it is the same in each step: elements that
+   are never among the largest 1 % are never sent. That is a bias, and no number of steps averages
+   it out: top-k 1 % stays at a loss of about 1.8, and on the two squares 3LC stays on a line that
+   does not contain the minimum. With feedback the residual grows until it is sent, so what was sent
+   and the true sum differ by one residual only. The price is an array as large as the gradient on
+   each rank, and elements that come late, after the weights have moved on; with a large learning
+   rate or momentum this hurts.
 """
 }
