@@ -471,7 +471,7 @@ ANSWERS = {
 1. TCP: alpha 22 us, beta 0.22 ns/byte (4.5 GB/s), n_1/2 98 KB; shared memory: 56 us, 0.33 ns/byte,
    168 KB. The fit is within 10 % up to 128 KiB. At 1 MiB it says 40 % more than was measured, above
    4 MiB 65 % less. Up to 1 MiB a message fits into the caches and into the buffers between the two
-   processes; above, it is handed over in turns, and in each turn one waits until the other one runs.
+   processes; above, it is handed over in turns, and in each of them one waits until the other runs.
    One beta cannot be both. Whoever only sends megabytes should fit megabytes.
 2. One after another: 160 alpha + 100 MB beta = 3.5 ms + 22 ms; as one message 22 us + 22 ms (with
    what megabytes really take here, 0.65 ns/byte, 65 ms in place of 22). The largest tensors are far
