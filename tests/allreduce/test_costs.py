@@ -12,7 +12,6 @@ from aisys.allreduce.cost_experiments import (
     SIZES,
     StagedTransport,
     chain_seconds,
-    on_two_ranks,
     pass_along,
     plain_fit,
     round_trips,
@@ -27,6 +26,7 @@ from aisys.allreduce.costs import (
     size_for_share,
 )
 from aisys.allreduce.in_process import run
+from aisys.allreduce.launcher import launch
 from aisys.allreduce.ports import Link
 from aisys.allreduce.rdma_model import (
     Observed,
@@ -206,7 +206,7 @@ def test_the_system_calls_of_a_message_grow_with_its_bytes() -> None:
 @pytest.mark.usefixtures("nothing_is_left_behind")
 def test_a_rank_that_sleeps_and_one_that_looks_on_get_the_same(looks: int) -> None:
     array = np.arange(1000)
-    results = on_two_ranks(pass_along, array, 3, transport=rdma_experiments.patient(looks))
+    results = launch(2, pass_along, array, 3, transport=rdma_experiments.patient(looks))
     assert all((result == array).all() for result in results)
 
 

@@ -17,6 +17,7 @@ from aisys.allreduce import logs, running
 from aisys.allreduce.launcher import RankError, launch
 from aisys.allreduce.running import Ranks
 from aisys.course.errors import CourseError
+from aisys.course.slots import recording
 from tests.support import launched, rank_programs
 
 pytestmark = [
@@ -354,3 +355,10 @@ def _ring_of_ones(transport: str) -> list[np.ndarray]:
         return total
 
     return launch(3, program, transport=transport, start="fork", seconds=20)
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_exercises_that_ranks_call_count_as_called_here(start):
+    with recording() as calls:
+        assert launch(2, launched.chunks_of_ten, start=start) == [[0, 5, 10]] * 2
+    assert calls == {"4.3 chunk_bounds": False}

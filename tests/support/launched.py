@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from aisys.allreduce.ring import chunk_bounds
 from aisys.allreduce.transport import Transport
 from tests.support.rank_programs import ring_sum
 
@@ -106,3 +107,8 @@ def _sockets() -> list[str]:
 
 def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines()
+
+
+def chunks_of_ten(transport: Transport) -> list[int]:
+    """Calls an exercise."""
+    return chunk_bounds(10, transport.world_size)

@@ -18,7 +18,6 @@ from aisys.allreduce.ports import Link
 from aisys.allreduce.rank_process import Connect, Job
 from aisys.allreduce.tcp import TcpTransport
 from aisys.allreduce.transport import Request, Transport
-from aisys.course.slots import find, recording
 
 SIZES = tuple(8 * 2**k for k in range(24))
 """From 8 B to 64 MiB."""
@@ -44,19 +43,8 @@ def round_trips(
     seen: dict[str, list[np.ndarray]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
-            seen[name].append(on_two_ranks(_all_sizes, list(sizes), transport=way)[0])
+            seen[name].append(launch(2, _all_sizes, list(sizes), transport=way, timeout=60.0)[0])
     return {name: np.array(rows) for name, rows in seen.items()}
-
-
-def on_two_ranks(program: Any, *arguments: Any, transport: Way) -> list[Any]:
-    """Launch a program on two ranks; exercises that rank 0 called count as called here.
-
-    Otherwise `whole_system` would not know of them, since they ran in another process.
-    """
-    results = launch(2, _noting, program, *arguments, transport=transport, timeout=60.0)
-    for key in results[0]["called"]:
-        find(key).record()
-    return [result["value"] for result in results]
 
 
 def plain_fit(sizes: Sequence[int], seconds: np.ndarray) -> CostModel:
@@ -165,12 +153,6 @@ def _all_sizes(transport: Transport, sizes: list[int]) -> np.ndarray | None:
     ping_pong(transport, 8, 100)  # what follows finds everything awake
     trips = [ping_pong(transport, n, int(np.clip((1 << 23) // max(n, 1), 3, 40))) for n in sizes]
     return np.array([np.median(trip) for trip in trips]) if transport.rank == 0 else None
-
-
-def _noting(transport: Transport, program: Any, *arguments: Any) -> dict[str, Any]:
-    with recording() as calls:
-        value = program(transport, *arguments)
-    return {"value": value, "called": list(calls)}
 
 
 def _connect_staged(copies: int, job: Job, rendezvous: Any, watch: Any) -> Transport:

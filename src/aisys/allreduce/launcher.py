@@ -27,7 +27,7 @@ def launch(
     """Run `target(transport, *arguments)` on every rank, each a process of its own with one thread.
 
     The ranks run the student's attempts of this process. What they print appears with `[rank 2]`
-    before each line.
+    before each line. Exercises that a rank called count as called here.
 
     Args:
         ranks: How many.

@@ -19,6 +19,7 @@ from typing import Any
 
 from aisys.course.errors import CourseError, PlainDataError
 from aisys.course.plain import Plain, pack, unpack
+from aisys.course.slots import recording
 
 from .shared_memory import SharedMemoryTransport
 from .tcp import TcpTransport
@@ -48,6 +49,7 @@ class Job:
         module: Where the program is found, or `""`.
         name: Its name in the module or in the source.
         source: The text of a program that is in no module.
+        is_recorded: Whether the launcher wants to know which exercises are called.
     """
 
     rank: int
@@ -61,6 +63,7 @@ class Job:
     module: str = ""
     name: str = ""
     source: str = field(default="", repr=False)
+    is_recorded: bool = False
 
 
 class Messages:
@@ -128,10 +131,11 @@ def _run(job: Job, messages: Messages, control: socket.socket, watch: Watch) -> 
     try:
         target = job.target or _found(job)
         transport = _open(job, _rendezvous(job.rank, messages, control, watch), watch)
-        value = target(transport, *job.arguments)
+        with recording() if job.is_recorded else contextlib.nullcontext({}) as called:
+            value = target(transport, *job.arguments)
         transport.close()
         try:
-            messages.send({"do": "result", "value": value})
+            messages.send({"do": "result", "value": value, "called": [*called]})
         except PlainDataError as error:
             raise PlainDataError(f"Rank {job.rank} returned what cannot travel: {error}") from None
     except BaseException as error:

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from aisys.allreduce.cost_experiments import on_two_ranks
 from aisys.allreduce.cost_model import CostModel
 from aisys.allreduce.costs import fit_alpha_beta, ping_pong
+from aisys.allreduce.launcher import launch
 from aisys.allreduce.mesh import Rendezvous, connect_all
 from aisys.allreduce.messages import Stream
 from aisys.allreduce.rank_process import Connect, Job
@@ -252,7 +252,7 @@ def _connect_patient(looks: int, job: Job, rendezvous: Any, watch: Watch) -> Tra
 
 def _observe(nbytes: int, repeats: int) -> Observed:
     """One run of two ranks, in figures of one message."""
-    ranks = on_two_ranks(_observed, nbytes, repeats, transport=connect_counted)
+    ranks = launch(2, _observed, nbytes, repeats, transport=connect_counted, timeout=60.0)
     messages = 2 * repeats  # there and back
     calls = {
         name: sum(rank["calls"].get(name, 0) for rank in ranks) / messages

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from aisys.course.errors import CourseError
+from aisys.course.slots import find, is_recording
 
 from .links import Network
 from .logs import Log
@@ -66,7 +67,7 @@ class Ranks:
     ) -> None:
         start = start or ("fork" if can_fork() else "spawn")
         _check(ranks, transport, timeout, start, network)
-        job = Job(0, ranks, transport, timeout, target, arguments)
+        job = Job(0, ranks, transport, timeout, target, arguments, is_recorded=is_recording())
         self.failed_first: list[int] = []
         self._portable = Portable(job) if start == "spawn" else None
         self._ranks: list[_Rank] = []
@@ -189,6 +190,8 @@ class Ranks:
         if message["do"] == "meet":
             rank.texts.append(message["text"])
         elif message["do"] == "result":
+            for key in message["called"]:
+                find(key).record()
             self._settle(rank, Outcome(message["value"]))
         else:
             what = {key: message[key] for key in ("kind", "message", "at_fault", "passed_on")}

@@ -356,6 +356,11 @@ def recording() -> Iterator[dict[str, bool]]:
             slot.watch(bool(_recorded))
 
 
+def is_recording() -> bool:
+    """Whether a recording is under way, so that what runs in other processes counts, too."""
+    return bool(_recorded)
+
+
 def solved(marked: str) -> str:
     """A marked text with its solution in place: markers and the start text are taken out."""
     lines, skipping = [], False
