@@ -228,13 +228,17 @@ def draw_choice(
             sizes, ranks, here, levels=[0.5, 1.5], colors=[greys[number]],
             hatches=[("..", "///", "\\\\\\", "xxx", "")[number]],
         )  # fmt: skip
-        row = int(np.median(np.nonzero(here)[0]))
-        column = int(np.median(np.nonzero(here[row])[0]))
-        side = column / len(sizes)
+        # In its widest row but the outermost; of several in the one nearest to the middle.
+        off = np.abs(np.arange(len(ranks)) - (len(ranks) - 1) / 2)
+        row = int(np.lexsort((off, -here.sum(axis=1), (off == off[0]) | ~here.any(axis=1)))[0])
+        columns = np.nonzero(here[row])[0]
+        side = "left" if columns[0] == 0 else "right" if columns[-1] == len(sizes) - 1 else "center"
+        column = {"left": columns[0], "right": columns[-1], "center": columns[len(columns) // 2]}
+        if len(columns) > len(sizes) // 3:
+            side, column = "center", {"center": columns[len(columns) // 2]}
         axes.text(
-            sizes[column if side > 0.25 else 0], ranks[row], name if side > 0.25 else f" {name}",
-            ha="left" if side <= 0.25 else "center" if side < 0.85 else "right", va="center",
-            fontsize=9, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+            sizes[column[side]], ranks[row], f" {name} ", ha=side, va="center", fontsize=9,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log", base=2)
