@@ -65,6 +65,10 @@ gpu-check: ## run what can use a GPU on one, write build/gpu/report.md (without 
 systems: $(READY) ## add all of Ray, MPI, cupy and the tools of the lectures to .venv
 	@bash .ci/setup systems
 
+.PHONY: horovod
+horovod: $(READY) ## build Horovod twice, as it is and with Lab 4's patch, in build/horovod (minutes, once)
+	@PYTHONPATH=src $(VENV)/bin/python -m aisys.allreduce.horovod.building
+
 .PHONY: build
 build: $(READY) ## build the notebooks and the recorded outcomes from texts and references
 	@$(VENV)/bin/autograder build

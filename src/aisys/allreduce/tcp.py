@@ -9,9 +9,9 @@ from .streams import StreamTransport
 from .watch import Watch, watch_file
 
 BUFFER_BYTES = 1 << 20
-"""The size asked for of each socket's buffers."""
+"""The size asked for of the buffers of a socket that is not TCP's."""
 
-AT_ONCE = 1 << 20
+AT_ONCE = 1 << 22
 """What one system call moves at most, so that both directions and all peers get their turn."""
 
 
@@ -54,6 +54,9 @@ class SocketStream(Stream):
         if connection.family != socket.AF_UNIX:
             # A message's last, short packet must not wait for the one before to be acknowledged.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # The system lets TCP's buffers grow to megabytes, but only if none is asked for. Then
+            # 64 MB both ways cost the processor 22 ms, and 25 ms with buffers of 1 MB.
+            return
         for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             connection.setsockopt(socket.SOL_SOCKET, buffer, BUFFER_BYTES)
 
