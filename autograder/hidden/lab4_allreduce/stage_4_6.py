@@ -345,8 +345,8 @@ def top_k(gradient, k):
         "divided by the multiplier",
         hint="A larger multiplier makes the scale larger, so that more elements lie nearer to 0.",
         replace={
-            "scale = sparsity * float(np.abs(gradient).max(initial=0))": (
-                "scale = float(np.abs(gradient).max(initial=0)) / sparsity"
+            "scale = sparsity * np.float64(np.abs(gradient).max(initial=0))": (
+                "scale = np.float64(np.abs(gradient).max(initial=0)) / sparsity"
             )
         },
     ),

@@ -41,9 +41,9 @@ def quantise_3lc(gradient: np.ndarray, sparsity: float = 1.0) -> tuple[np.ndarra
         ValueError: An element is NaN or infinite (`check_finite`).
     """
     check_finite(gradient)
-    scale = sparsity * float(np.abs(gradient).max(initial=0))
+    scale = sparsity * np.float64(np.abs(gradient).max(initial=0))  # may be beyond float32
     values = np.rint(gradient / scale) if scale else np.zeros(len(gradient))
-    return values.astype(np.int8), scale
+    return values.astype(np.int8), float(scale)
 
 
 @exercise("4.6", points=0.5)
@@ -132,7 +132,7 @@ class ThreeLC:
         values, scale = quantise_3lc(gradient, self.sparsity)
         with np.errstate(over="ignore"):
             sent_scale = np.array([scale]).astype(np.float32)
-        check_finite(sent_scale)  # the multiplier may take it out of float32's range
+        check_finite(sent_scale)
         return joined(sent_scale, run_lengths_3lc(pack_3lc(values)))
 
     def decompress(self, payload: np.ndarray, n: int) -> np.ndarray:
