@@ -322,7 +322,7 @@ class AisysGroup:
         replace={
             "            for out, chunk in zip(filled, chunks, strict=True):\n"
             "                out.detach().copy_(torch.from_numpy(chunk).reshape(out.shape))": (
-                "            filled[:] = [torch.from_numpy(c).reshape(tensor.shape) for c in chunks]"
+                "            filled[:] = [torch.tensor(c).reshape(tensor.shape) for c in chunks]"
             )
         },
     ),

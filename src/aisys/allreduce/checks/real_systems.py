@@ -232,6 +232,7 @@ def back_end_weights(case: dict, rng: np.random.Generator) -> Plain:
         with _CountingTransport.connect(store, rank, ranks, GLOO_SECONDS) as transport:
             trained = _trained(case, AisysGroup(transport), mine, batches)
             place.barrier()  # who leaves first would break the others' connections
+            assert isinstance(transport, _CountingTransport)
             sent[rank] = transport.sent
             return trained
 
