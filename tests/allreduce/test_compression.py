@@ -24,6 +24,7 @@ from aisys.allreduce.compression import (
 )
 from aisys.allreduce.compression_experiments import (
     bits_of,
+    break_even_bandwidth,
     bytes_by_ranks,
     least_squares_losses,
     lenet_gradients,
@@ -243,6 +244,16 @@ def test_float16_is_added_up_in_a_ring_without_leaving_its_range() -> None:
     assert max(done.trace.bytes_sent) <= 2 * (2 * 10 + 6)
 
 
+@pytest.mark.parametrize("reduce", [allreduce_float16, allreduce_compressed])
+def test_a_rank_whose_gradient_diverged_ends_the_run_with_its_sentence(reduce: Any) -> None:
+    def program(transport: Transport) -> np.ndarray:
+        gradient = np.full(6, np.nan if transport.rank == 1 else 1.0, np.float32)
+        return reduce(transport, gradient, Float16())
+
+    with pytest.raises(ValueError, match="6 of 6 values .* NaN or infinite"):
+        run(3, program)
+
+
 def one_step(transport: Transport) -> bytes:
     feedback = ErrorFeedback(ThreeLC(), 500)
     for step in range(3):
@@ -263,6 +274,11 @@ def test_gathering_costs_more_than_a_ring_from_a_number_of_ranks_on() -> None:
     ring, int8 = (bytes_by_ranks(make, [2, 16], 1024) for make in (None, compress_int8))
     assert int8[0] < ring[0] and int8[1] > ring[1]
     assert bytes_by_ranks(one_bit, [16], 1024)[0] < ring[1]
+
+
+@each_compressor
+def test_compressing_saves_something_in_a_time_that_can_be_measured(compressor: Compressor) -> None:
+    assert 0 < break_even_bandwidth(compressor, n=2000, repeats=1) < float("inf")
 
 
 def test_a_larger_multiplier_sends_less_of_lenets_gradients_and_feedback_more() -> None:

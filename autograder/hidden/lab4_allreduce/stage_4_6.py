@@ -523,17 +523,6 @@ def run_lengths_3lc(packed):
     ),
     Mistake(
         "4.6 gather_payloads",
-        "all payloads taken to be as long as the own one",
-        hint="A payload of 3LC is as long as its gradient demands. How does a receiver know how "
-        "much will come?",
-        replace={
-            "np.empty(length, np.uint8) for length in lengths": (
-                "np.empty(len(payload), np.uint8) for _ in lengths"
-            )
-        },
-    ),
-    Mistake(
-        "4.6 gather_payloads",
         "filled up to the longest",
         hint="One long payload makes all others long. After the lengths have travelled every "
         "receiver knows what comes, and nothing has to be filled up.",

@@ -7,7 +7,7 @@ loses, and passes payloads between ranks.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -243,6 +243,6 @@ def check_length(kind: str, payload: np.ndarray, nbytes: int) -> None:
         )
 
 
-def lossy(compressor: Any) -> Callable[[np.ndarray], np.ndarray]:
+def lossy(compressor: Compressor) -> Callable[[np.ndarray], np.ndarray]:
     """A function that compresses a gradient and decompresses it again."""
     return lambda gradient: compressor.decompress(compressor.compress(gradient), len(gradient))
