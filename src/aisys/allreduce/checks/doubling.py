@@ -1,15 +1,8 @@
-"""Probes of 4.4: folding, windows, exchanges and the all-reduces made of them.
-
-A case with `waits` runs on the in-process transport, where a send waits for its receiver: programs
-in which two ranks both send first end there, as they do with large messages on real transports.
-"""
-
-from collections.abc import Callable
-from typing import Any
+"""Probes of 4.4: folding, windows, exchanges and the all-reduces made of them."""
 
 import numpy as np
 
-from aisys.allreduce.checks.ranks import WITNESS, counted, on_ranks
+from aisys.allreduce.checks.ranks import WITNESS, counted
 from aisys.allreduce.checks.trees import (
     ALLREDUCE_CASES,
     array_case,
@@ -17,6 +10,7 @@ from aisys.allreduce.checks.trees import (
     arrays_and_counts,
     called,
     shares,
+    tried_and_counted,
 )
 from aisys.allreduce.doubling import (
     doubling_all_gather,
@@ -27,7 +21,6 @@ from aisys.allreduce.doubling import (
     recursive_doubling_allreduce,
     unfold,
 )
-from aisys.allreduce.in_process import run
 from aisys.allreduce.transport import Transport
 from aisys.course import Case, Plain, probe
 
@@ -70,7 +63,7 @@ def fold_ranks(case: dict, rng: np.random.Generator) -> Plain:
         members = [int(member) for member in fold(transport, data)]
         return [members, data if transport.rank in members else None]
 
-    return on_ranks(case, program, shares(case, rng))
+    return tried_and_counted(case, program, shares(case, rng))
 
 
 @probe(
@@ -86,7 +79,7 @@ def unfold_ranks(case: dict, rng: np.random.Generator) -> Plain:
         unfold(transport, data)
         return data
 
-    return on_ranks(case, program, shares(case, rng))
+    return tried_and_counted(case, program, shares(case, rng))
 
 
 SUM_CASES = [
@@ -104,7 +97,7 @@ SUM_CASES = [
 )
 def recursive_doubling_ranks(case: dict, rng: np.random.Generator) -> Plain:
     """What each rank returns."""
-    return _on_ranks(case, called(recursive_doubling_allreduce), shares(case, rng))
+    return tried_and_counted(case, called(recursive_doubling_allreduce), shares(case, rng))
 
 
 @probe(
@@ -150,7 +143,7 @@ def halving_reduce_scatter_ranks(case: dict, rng: np.random.Generator) -> Plain:
         halving_reduce_scatter(transport, data, members)
         return data[_own_chunk(transport.rank, members, len(data))]
 
-    return _on_ranks(case, program, shares(case, rng))
+    return tried_and_counted(case, program, shares(case, rng))
 
 
 @probe(
@@ -175,7 +168,7 @@ def doubling_all_gather_ranks(case: dict, rng: np.random.Generator) -> Plain:
         doubling_all_gather(transport, data, members)
         return data
 
-    return _on_ranks(case, program, shares(case, rng))
+    return tried_and_counted(case, program, shares(case, rng))
 
 
 @probe(
@@ -186,18 +179,7 @@ def doubling_all_gather_ranks(case: dict, rng: np.random.Generator) -> Plain:
 )
 def halving_doubling_ranks(case: dict, rng: np.random.Generator) -> Plain:
     """What each rank returns."""
-    return _on_ranks(case, called(halving_doubling_allreduce), shares(case, rng))
-
-
-def _on_ranks(case: dict, program: Callable[..., Plain], data: list[np.ndarray]) -> list[Any]:
-    """Over the broker; or, where sends wait for their receivers, in this process."""
-    if not case.get("waits"):
-        return on_ranks(case, program, data)
-
-    def take(transport: Transport) -> Plain:
-        return program(transport, data[transport.rank])
-
-    return run(case["ranks"], take, synchronous=True).results
+    return tried_and_counted(case, called(halving_doubling_allreduce), shares(case, rng))
 
 
 def _own_chunk(rank: int, members: list[int], n: int) -> slice:
