@@ -15,9 +15,10 @@ from aisys.course import exercise
 def fold(transport: Transport, data: np.ndarray) -> list[int]:
     """Let a power of two of ranks go on, with the sum of all arrays spread over them.
 
-    With p the largest power of two of which there are as many ranks, `world_size - p` are too many.
-    So the first `2 * (world_size - p)` ranks form pairs (0, 1), (2, 3), ...: the even rank sends
-    its array to the odd one, which adds it to its own and goes on for both. The others go on alone.
+    Let p be the largest power of two that is not above `world_size`; so `world_size - p` ranks are
+    too many. The first `2 * (world_size - p)` ranks form pairs (0, 1), (2, 3), ...: the even rank
+    sends its array to the odd one, which adds it to its own and goes on for both. The others go on
+    alone.
 
     Args:
         transport: This rank's place.
