@@ -26,17 +26,26 @@ def bounds(rng: np.random.Generator) -> list[Case]:
 
 
 def scattered(rng: np.random.Generator) -> list[Case]:
-    """Even, uneven and empty chunks; whole numbers with more digits than a float has."""
+    """Chunks of one size; whole numbers with more digits than a float has."""
+    ranks = int(rng.integers(3, 8))
+    each = int(rng.integers(20, 200))
+    return [
+        ring_case(f"hidden 1: {ranks} ranks", _seed(rng), ranks, each * ranks),
+        ring_case("hidden 2: whole numbers", _seed(rng), 3, 3 * each, dtype="int64"),
+        ring_case("hidden 3: float32, two ranks", _seed(rng), 2, 2 * each, dtype="float32"),
+    ]
+
+
+def scattered_waiting(rng: np.random.Generator) -> list[Case]:
+    """Even, uneven and empty chunks where a send waits, ranks in any order."""
     ranks = int(rng.integers(3, 8))
     each = int(rng.integers(20, 200))
     rest = int(rng.integers(1, ranks))
-    return [
-        ring_case(f"hidden 1: {ranks} ranks, even chunks", _seed(rng), ranks, each * ranks),
-        ring_case("hidden 2: uneven chunks", _seed(rng), ranks, each * ranks + rest),
-        ring_case("hidden 3: empty chunks", _seed(rng), ranks, rest),
-        ring_case("hidden 4: whole numbers", _seed(rng), 3, each, dtype="int64"),
-        ring_case("hidden 5: float32, two ranks", _seed(rng), 2, each, dtype="float32"),
-    ]
+    return waiting(
+        ring_case(f"hidden 4: {ranks} ranks, even chunks", _seed(rng), ranks, each * ranks),
+        ring_case("hidden 5: uneven chunks", _seed(rng), ranks, each * ranks + rest),
+        ring_case("hidden 6: empty chunks", _seed(rng), ranks, rest),
+    )
 
 
 def gathered(rng: np.random.Generator) -> list[Case]:
@@ -44,13 +53,23 @@ def gathered(rng: np.random.Generator) -> list[Case]:
     ranks = int(rng.integers(3, 8))
     first = int(rng.integers(2, ranks))
     each = int(rng.integers(20, 200))
-    rest = int(rng.integers(1, ranks))
     return [
-        gather_case("hidden 1: even chunks", _seed(rng), ranks, each * ranks, 1),
+        gather_case(f"hidden 1: {ranks} ranks", _seed(rng), ranks, each * ranks, 1),
         gather_case(f"hidden 2: rank 0 has chunk {first}", _seed(rng), ranks, each * ranks, first),
-        gather_case("hidden 3: uneven chunks", _seed(rng), ranks, each * ranks + rest, 0),
-        gather_case("hidden 4: empty chunks", _seed(rng), ranks, rest, first, dtype="int64"),
     ]
+
+
+def gathered_waiting(rng: np.random.Generator) -> list[Case]:
+    """Even, uneven and empty chunks where a send waits, ranks in any order."""
+    ranks = int(rng.integers(3, 8))
+    first = int(rng.integers(2, ranks))
+    each = int(rng.integers(20, 200))
+    rest = int(rng.integers(1, ranks))
+    return waiting(
+        gather_case("hidden 3: even chunks", _seed(rng), ranks, each * ranks, 1),
+        gather_case("hidden 4: uneven chunks", _seed(rng), ranks, each * ranks + rest, 0),
+        gather_case("hidden 5: empty chunks", _seed(rng), ranks, rest, first, dtype="int64"),
+    )
 
 
 def reduced(rng: np.random.Generator) -> list[Case]:
@@ -68,16 +87,6 @@ def reduced(rng: np.random.Generator) -> list[Case]:
         ring_case("hidden 6: no elements", _seed(rng), 3, 0, a),
         ring_case("hidden 7: small whole numbers, one rank", _seed(rng), 1, a, dtype="uint8"),
     ]  # fmt: skip
-
-
-def scattered_waiting(rng: np.random.Generator) -> list[Case]:
-    """Two of them where a send waits, ranks in any order."""
-    return waiting(*scattered(rng)[:2])
-
-
-def gathered_waiting(rng: np.random.Generator) -> list[Case]:
-    """Two of them where a send waits, ranks in any order."""
-    return waiting(*gathered(rng)[1:3])
 
 
 def reduced_waiting(rng: np.random.Generator) -> list[Case]:
@@ -170,6 +179,18 @@ MISTAKES = [
             "(rank - step) % world_size, (rank - step - 1) % world_size": (
                 "(rank + step) % world_size, (rank + step - 1) % world_size"
             )
+        },
+    ),
+    Mistake(
+        "4.3 reduce_scatter",
+        "begins one chunk further back",
+        hint="Your ring is one, but it begins one chunk too far back: in the first step rank r "
+        "sends chunk r, so that in the end chunk r + 1 is complete there.",
+        replace={
+            "(rank - step) % world_size, (rank - step - 1) % world_size": (
+                "(rank - step - 1) % world_size, (rank - step - 2) % world_size"
+            ),
+            "return (rank + 1) % world_size": "return rank",
         },
     ),
     Mistake(

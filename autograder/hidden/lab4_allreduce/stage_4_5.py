@@ -119,6 +119,11 @@ CASES = {
     "chosen": choices,
 }
 
+_LOST = (
+    "Messages went between the nodes, and their sum is lost. all_gather passes on the chunk whose "
+    "number reduce_scatter returned. Is that the one you all-reduced, and did the result go back "
+    "into it?"
+)
 _BETWEEN = "chunk[:] = ring_allreduce(peers, chunk)"
 
 MISTAKES = [
@@ -207,7 +212,7 @@ def hierarchical_allreduce(transport, data, ranks_per_node):
     Mistake(
         "4.5 hierarchical_allreduce",
         "the chunk of the own place",
-        hint="Which chunk is complete after reduce_scatter? It returns its number.",
+        hint=_LOST,
         replace={
             "bounds[complete] : bounds[complete + 1]": "bounds[node.rank] : bounds[node.rank + 1]"
         },
@@ -215,8 +220,7 @@ def hierarchical_allreduce(transport, data, ranks_per_node):
     Mistake(
         "4.5 hierarchical_allreduce",
         "the sum of the nodes is not put back",
-        hint="ring_allreduce returns a new array. The chunk that all_gather passes on is still the "
-        "sum of one node.",
+        hint=_LOST,
         replace={_BETWEEN: "chunk = ring_allreduce(peers, chunk)"},
     ),
     Mistake(

@@ -31,7 +31,8 @@ def reduce_scatter(transport: Transport, data: np.ndarray) -> int:
     """Add up the ranks' arrays in a ring, so that each rank ends with one chunk of the sum.
 
     In each of `world_size - 1` steps a rank sends a chunk to the next rank, `rank + 1`, receives
-    another from the one before, and adds it to its own. Chunks are those of `chunk_bounds`.
+    another from the one before, and adds it to its own. In the first step rank r sends chunk r,
+    then always the one that it has added to last. Chunks are those of `chunk_bounds`.
 
     Args:
         transport: This rank's place.

@@ -2,6 +2,8 @@
 
 The broker keeps what is sent, so a program that only works because of that passes there. The
 in-process transport with `synchronous=True`, seen through `CarefulTransport`, does not keep it.
+Chunks that differ in size are cases of the latter: which of several wrong messages is noticed first
+is the same there every time.
 """
 
 from functools import partial
@@ -162,15 +164,12 @@ def chunk_bounds_values(case: dict, rng: np.random.Generator) -> Plain:
 
 SCATTERED = [
     ring_case("4 ranks, 12 elements", 1, 4, 12),
-    ring_case("3 ranks, 10 elements: uneven chunks", 2, 3, 10),
-    ring_case("5 ranks, 3 elements: empty chunks", 3, 5, 3),
-    ring_case("2 ranks, whole numbers", 4, 2, 5, dtype="int64"),
-    ring_case("one rank", 5, 1, 4),
+    ring_case("3 ranks, whole numbers", 2, 3, 9, dtype="int64"),
+    ring_case("one rank", 3, 1, 4),
 ]
 GATHERED = [
     gather_case("4 ranks, 12 elements", 1, 4, 12, 1),
-    gather_case("3 ranks, 10 elements, another start", 2, 3, 10, 0),
-    gather_case("5 ranks, 3 elements: empty chunks", 3, 5, 3, 3, dtype="int32"),
+    gather_case("3 ranks, another start", 2, 3, 9, 0, dtype="int32"),
 ]
 REDUCED = [
     ring_case("4 ranks, 12 elements", 1, 4, 12),
@@ -201,7 +200,15 @@ def reduce_scatter_ranks(case: dict, rng: np.random.Generator) -> Plain:
     return on_ranks(case, _scatter, rank_arrays(case, rng))
 
 
-@probe("4.3 reduce_scatter", cases=waiting(*SCATTERED[:2]), verdict=within_rounding)
+@probe(
+    "4.3 reduce_scatter",
+    cases=waiting(
+        ring_case("4 ranks, 12 elements", 1, 4, 12),
+        ring_case("3 ranks, 10 elements: uneven chunks", 4, 3, 10),
+        ring_case("5 ranks, 3 elements: empty chunks", 5, 5, 3),
+    ),
+    verdict=within_rounding,
+)
 def reduce_scatter_waits(case: dict, rng: np.random.Generator) -> Plain:
     """The same on a transport that keeps nothing for a receiver."""
     return _carefully(case, _scatter, rank_arrays(case, rng))
@@ -218,7 +225,15 @@ def all_gather_ranks(case: dict, rng: np.random.Generator) -> Plain:
     return on_ranks(case, _gather, *_gathering(case, rng))
 
 
-@probe("4.3 all_gather", cases=waiting(*GATHERED[:2]), verdict=within_rounding)
+@probe(
+    "4.3 all_gather",
+    cases=waiting(
+        gather_case("4 ranks, 12 elements", 1, 4, 12, 1),
+        gather_case("3 ranks, 10 elements: uneven chunks", 3, 3, 10, 2),
+        gather_case("5 ranks, 3 elements: empty chunks", 4, 5, 3, 3),
+    ),
+    verdict=within_rounding,
+)
 def all_gather_waits(case: dict, rng: np.random.Generator) -> Plain:
     """The same on a transport that keeps nothing for a receiver."""
     return _carefully(case, _gather, *_gathering(case, rng))
