@@ -1,4 +1,4 @@
-"""What the experiments of 4.7 need: LeNet trained by processes that note when everything happens."""
+"""What the experiments of 4.7 need: LeNet on processes that note when everything happens."""
 
 import contextlib
 from collections.abc import Sequence

@@ -4,7 +4,7 @@ Overlap is judged by the order of events: how many all-reduces have begun after 
 the ranks send is counted by the broker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -17,8 +17,8 @@ from aisys.allreduce.checks.ranks import WITNESS, counted, on_ranks
 from aisys.allreduce.communication_thread import CommunicationThread
 from aisys.allreduce.cost_model import CostModel
 from aisys.allreduce.overlap import best_bucket_bytes, predict_step, predict_timeline
-from aisys.allreduce.transport import Transport
-from aisys.course import Case, Difference, Plain, compare, probe
+from aisys.allreduce.transport import Transport, TransportError
+from aisys.course import Case, CourseError, Difference, Plain, compare, probe
 
 CLOSE = 1e-9
 
@@ -210,8 +210,13 @@ AVERAGED = counted(judge=averaged, same=False, least_bytes=0.9)
     witness=WITNESS,
 )
 def averages_of_ranks(case: dict, rng: np.random.Generator) -> Plain:
-    """The gradients of all steps after `finish`, and how many all-reduces began before it."""
-    steps = [[_step(case, rng) for _ in range(case["steps"])] for _ in range(case["ranks"])]
+    """The gradients of all steps after `finish`, and how many all-reduces began before it.
+
+    In the first step no gradient comes at all.
+    """
+    steps = [
+        [([], []), *(_step(case, rng) for _ in range(case["steps"]))] for _ in range(case["ranks"])
+    ]
 
     def program(transport: Transport, mine: list) -> Plain:
         with CommunicationThread(transport) as thread:
@@ -227,7 +232,7 @@ def averages_of_ranks(case: dict, rng: np.random.Generator) -> Plain:
                 found.append(_gradients(reducer))
         return {"gradients": np.concatenate(found), "begun": begun}
 
-    return on_ranks(case, program, steps)
+    return _on_ranks(case, program, steps)
 
 
 @probe(
@@ -241,7 +246,10 @@ def averages_of_ranks(case: dict, rng: np.random.Generator) -> Plain:
     witness=WITNESS,
 )
 def averages_of_backward(case: dict, rng: np.random.Generator) -> Plain:
-    """The same for a network's backward pass, which calls `on_gradient` by PyTorch's hooks."""
+    """The same for a network's backward pass, which calls `on_gradient` by PyTorch's hooks.
+
+    Before the first one a step ends without a gradient.
+    """
     width = case["width"]
     weights = [rng.standard_normal((width, width)) for _ in range(5)]
     batches = [rng.standard_normal((case["steps"], 3, width)) for _ in range(case["ranks"])]
@@ -252,6 +260,7 @@ def averages_of_backward(case: dict, rng: np.random.Generator) -> Plain:
         sizes = [8 * parameter.numel() for parameter in parameters]
         with CommunicationThread(transport) as thread:
             reducer = BucketedReducer(parameters, _plain_buckets(sizes, case["capacity"]), thread)
+            reducer.finish()
             begun, found = [], []
             for batch in torch.from_numpy(mine):
                 _forget(reducer)
@@ -261,7 +270,7 @@ def averages_of_backward(case: dict, rng: np.random.Generator) -> Plain:
                 found.append(_gradients(reducer))
         return {"gradients": np.concatenate(found), "begun": begun}
 
-    return on_ranks(case, program, batches)
+    return _on_ranks(case, program, batches)
 
 
 @probe(
@@ -316,6 +325,16 @@ def capacity_chosen(case: dict, rng: np.random.Generator) -> Plain:
     """The chosen capacity."""
     model, sizes, ready = _step_of(case, rng)
     return int(best_bucket_bytes(model, case["ranks"], sizes, ready, case["capacities"]))
+
+
+def _on_ranks(case: dict, program: Callable[..., Plain], shares: Sequence) -> Plain:
+    """As `on_ranks`; which rank sees a fault first depends on chance and is not said."""
+    try:
+        return on_ranks(case, program, shares)
+    except TransportError:
+        raise CourseError(
+            "A rank waits for a message that another rank never sends, or gets one of another size."
+        ) from None
 
 
 class _Recorder:

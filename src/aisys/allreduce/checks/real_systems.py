@@ -43,7 +43,7 @@ def training_case(name: str, seed: int, ranks: int, **inputs: object) -> Case:
 
 
 def warm_up() -> None:
-    """Import what DDP's first use imports: it takes a second."""
+    """Import what DDP's first use imports: it takes a second, and threads must not do it at once."""
     import torch._dynamo  # noqa: F401
 
 
@@ -121,6 +121,7 @@ def tensor_sums(case: dict, rng: np.random.Generator) -> Plain:
 )
 def hook_weights(case: dict, rng: np.random.Generator) -> Plain:
     """The weights after some steps of DDP with the hook."""
+    warm_up()
     store = dist.HashStore()
 
     def program(transport: Transport, weights: list, batches: np.ndarray) -> Plain:
@@ -224,6 +225,7 @@ def back_end_weights(case: dict, rng: np.random.Generator) -> Plain:
 
     How much goes through the transport is counted here, because Gloo's messages pass no broker.
     """
+    warm_up()
     store, sent = dist.HashStore(), [0] * case["ranks"]
 
     def program(place: Transport, weights: list, batches: np.ndarray) -> Plain:
