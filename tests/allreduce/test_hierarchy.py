@@ -12,6 +12,7 @@ from aisys.allreduce.hierarchy import hierarchical_allreduce, node_groups
 from aisys.allreduce.in_process import run
 from aisys.allreduce.launcher import launch
 from aisys.allreduce.links import why_no_namespaces
+from aisys.allreduce.rails import rings_allreduce
 from aisys.allreduce.ring import ring_allreduce
 from aisys.allreduce.transport import Transport, TransportError
 from aisys.course.errors import CourseError
@@ -181,7 +182,7 @@ def test_an_unknown_algorithm_is_refused() -> None:
 @pytest.mark.parametrize("rings", [1, 2, 3])
 def test_several_rings_have_the_sum_and_a_way_out_of_each_node_of_their_own(rings: int) -> None:
     data = arrays(6, (7, 5), "int64")
-    done = run(6, lambda t: experiments.rings_allreduce(t, data[t.rank], 3, rings))
+    done = run(6, lambda t: rings_allreduce(t, data[t.rank], 3, rings))
     assert all(np.array_equal(result, sum(data)) for result in done.results)
     for message in done.trace.messages:
         if message.source // 3 != message.to // 3:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aisys.allreduce import ring_experiments as experiments
-from aisys.allreduce.checks import ring as checks
+from aisys.allreduce.checks.careful import CarefulTransport
 from aisys.allreduce.in_process import run
 from aisys.allreduce.launcher import launch
 from aisys.allreduce.ring import all_gather, chunk_bounds, reduce_scatter, ring_allreduce
@@ -121,7 +121,7 @@ def test_arrays_of_unequal_sizes_are_an_error_that_names_a_rank_that_differs() -
 
 def careful(program: Any, **options: Any) -> Any:
     def outer(transport: Transport) -> Any:
-        with checks.CarefulTransport(transport) as seen:
+        with CarefulTransport(transport) as seen:
             return program(seen)
 
     return run(3, outer, synchronous=True, **options).results

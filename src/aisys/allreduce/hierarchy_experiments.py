@@ -22,7 +22,8 @@ from aisys.allreduce.hierarchy import hierarchical_allreduce
 from aisys.allreduce.in_process import run
 from aisys.allreduce.links import Network, why_no_namespaces
 from aisys.allreduce.ports import Link, two_levels
-from aisys.allreduce.ring import chunk_bounds, ring_allreduce
+from aisys.allreduce.rails import rings_allreduce
+from aisys.allreduce.ring import ring_allreduce
 from aisys.allreduce.ring_experiments import launched, timed_rounds
 from aisys.allreduce.transport import Transport
 from aisys.allreduce.trees import tree_allreduce
@@ -130,46 +131,6 @@ def simulated_seconds(algorithm: str, cluster: Cluster, nbytes: int) -> float:
     return _on_clock(algorithms(cluster.ranks_per_node)[algorithm], cluster, nbytes)
 
 
-def rings_allreduce(
-    transport: Transport, data: np.ndarray, ranks_per_node: int, rings: int
-) -> np.ndarray:
-    """All-reduce by several rings at the same time, each with a part of the array.
-
-    Ring k goes through the ranks of a node in an order that begins with place k and leaves the
-    node after the place before it, so that every ring has a link between nodes of its own. NCCL
-    calls such rings channels.
-
-    Args:
-        transport: This rank's place.
-        data: Of any shape; it is not changed.
-        ranks_per_node: How many ranks each node has.
-        rings: How many rings, up to `ranks_per_node`.
-
-    Returns:
-        A new C-contiguous array of the same shape and dtype.
-    """
-    total = np.array(data, order="C", copy=True)
-    world_size = transport.world_size
-    parts = np.array_split(total.reshape(-1), rings)
-    groups = [Group(transport, _ring_order(world_size, ranks_per_node, k)) for k in range(rings)]
-    for step in range(2 * (world_size - 1)):
-        arriving = []
-        for number, (group, part) in enumerate(zip(groups, parts, strict=True)):
-            bounds, me = chunk_bounds(len(part), world_size), group.rank
-            sent, received = (me - step) % world_size, (me - step - 1) % world_size
-            mine = part[bounds[received] : bounds[received + 1]]
-            arrived = np.empty_like(mine)
-            incoming = group.irecv(arrived, (me - 1) % world_size, number)
-            chunk = part[bounds[sent] : bounds[sent + 1]]
-            leaving = group.isend(chunk, (me + 1) % world_size, number)
-            arriving.append((incoming, leaving, mine, arrived))
-        for incoming, leaving, mine, arrived in arriving:
-            incoming.wait()
-            leaving.wait()
-            mine[:] = mine + arrived if step < world_size - 1 else arrived
-    return total
-
-
 def rails_seconds(cluster: Cluster, nbytes: int) -> dict[str, float]:
     """What one ring, a ring for each link and the hierarchy take on the simulated clock."""
     each = cluster.ranks_per_node
@@ -249,15 +210,6 @@ def draw_choice(
 
 def _hierarchy(ranks_per_node: int, transport: Transport, data: np.ndarray) -> np.ndarray:
     return hierarchical_allreduce(transport, data, ranks_per_node)
-
-
-def _ring_order(world_size: int, ranks_per_node: int, first: int) -> list[int]:
-    """The ranks in the order of a ring that enters every node at the same place."""
-    return [
-        node + (first + number) % ranks_per_node
-        for node in range(0, world_size, ranks_per_node)
-        for number in range(ranks_per_node)
-    ]
 
 
 def _on_clock(allreduce: AllReduce, cluster: Cluster, nbytes: int) -> float:
