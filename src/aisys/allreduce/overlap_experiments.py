@@ -18,12 +18,10 @@ from aisys.allreduce.cost_model import CostModel
 from aisys.allreduce.costs import fit_alpha_beta
 from aisys.allreduce.launcher import launch
 from aisys.allreduce.links import Network, why_no_namespaces
-from aisys.allreduce.overlap import ring_seconds
 from aisys.allreduce.ring import ring_allreduce
 from aisys.allreduce.transport import Transport
 from aisys.autodiff.lenet_torch import LeNet
 from aisys.course.plotting import COLOURS, HATCHES
-from aisys.course.slots import find, recording
 from aisys.data import digits
 
 WARM_UP = 2
@@ -115,10 +113,8 @@ def trace_lenet(
     chosen = list(dict.fromkeys([*capacities, ONE_BUCKET]))
     with network as made:
         results = launch(
-            ranks, _noting, chosen, steps, batch, network=made, start="spawn", timeout=60.0
+            ranks, _trace, chosen, steps, batch, network=made, start="spawn", timeout=60.0
         )
-    for key in results[0]["called"]:
-        find(key).record()  # what was called on the ranks was called by this experiment
     found = {
         capacity: [[Step(**step) for step in result["steps"][str(capacity)]] for result in results]
         for capacity in chosen
@@ -158,14 +154,14 @@ def draw_steps(axes: Axes, steps: Sequence[Step]) -> None:
     axes.invert_yaxis()
 
 
-def _noting(transport: Transport, capacities: list[int], steps: int, batch: int) -> dict[str, Any]:
-    """On each rank: train, and note which exercises were called."""
+def _trace(transport: Transport, capacities: list[int], steps: int, batch: int) -> dict[str, Any]:
+    """On each rank: times of rings, and of steps of training."""
     torch.set_num_threads(1)
-    with recording() as called:
-        ring = _ring_times(transport)
-        found = _steps(transport, capacities, steps, batch)
-        sizes = [each.nbytes for each in LeNet(seed=0).parameters()]
-    return {"called": sorted(called), "steps": found, "ring": ring, "sizes": sizes}
+    return {
+        "ring": _ring_times(transport),
+        "steps": _steps(transport, capacities, steps, batch),
+        "sizes": [each.nbytes for each in LeNet(seed=0).parameters()],
+    }
 
 
 def _ring_times(transport: Transport) -> list[list[float]]:
@@ -254,8 +250,3 @@ def hidden_share(steps: Sequence[Step]) -> float:
             total += end - begin
             beside += max(0.0, min(end, step.backward) - begin)
     return beside / total
-
-
-def ring_of(traced: Traced, nbytes: int, ranks: int = 2) -> float:
-    """What the fitted model says of a ring all-reduce over the traced links, in seconds."""
-    return ring_seconds(traced.model, ranks, nbytes)

@@ -28,7 +28,6 @@ from aisys.allreduce.torch_transport import TorchTransport
 from aisys.allreduce.transport import Transport
 from aisys.autodiff.lenet_torch import LeNet
 from aisys.course.errors import CourseError
-from aisys.course.slots import find, recording
 from aisys.data import digits
 
 GLOO, HOOK, BACK_END = "Gloo", "our hook", "our back end"
@@ -93,14 +92,10 @@ def train_ddp(
         AssertionError: The ranks do not end with the same weights, bit for bit.
     """
     with tempfile.TemporaryDirectory(prefix="aisys-ddp-") as folder:
-        found = launch(
-            ranks, _noting, _train, folder, list(ways), steps, batch, start="spawn", timeout=60.0
-        )
-    for key in found[0]["called"]:
-        find(key).record()
+        found = launch(ranks, _train, folder, list(ways), steps, batch, start="spawn", timeout=60.0)
     trained = {}
     for way in ways:
-        each = [rank["value"][way] for rank in found]
+        each = [rank[way] for rank in found]
         assert all(one["weights"].tobytes() == each[0]["weights"].tobytes() for one in each), way
         trained[way] = Trained(**each[0])
     return trained
@@ -116,10 +111,8 @@ def table_of_systems(ranks: int = 2, repeats: Mapping[int, int] = REPEATS) -> Ta
     table, sizes = Table(), {str(size): each for size, each in repeats.items()}
     for name, transport in (("ours, shared memory", "shared"), ("ours, TCP", "tcp"),
                             ("ours, Gloo's messages", "gloo")):  # fmt: skip
-        found = launch(ranks, _noting, _ring_times, sizes, transport=transport, timeout=60.0)
-        table.seconds[name] = _slowest([each["value"] for each in found])
-        for key in found[0]["called"]:
-            find(key).record()
+        found = launch(ranks, _ring_times, sizes, transport=transport, timeout=60.0)
+        table.seconds[name] = _slowest(found)
     with tempfile.TemporaryDirectory(prefix="aisys-gloo-") as folder:
         by_rank = launch(ranks, _gloo_times, folder, sizes, timeout=60.0)
     table.seconds["Gloo"] = _slowest(by_rank)
@@ -174,13 +167,6 @@ def bytes_by_ranks(ranks: Sequence[int], n: int = 4096) -> dict[str, list[float]
         return max(run(count, program).trace.bytes_sent) / n
 
     return {name: [sent(way, count) for count in ranks] for name, way in ways.items()}
-
-
-def _noting(transport: Transport, program: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-    """On each rank: run a program, and note which exercises it called."""
-    with recording() as called:
-        value = program(transport, *arguments)
-    return {"called": sorted(called), "value": value}
 
 
 def _train(
@@ -243,7 +229,7 @@ def _gloo_times(transport: Transport, folder: str, sizes: dict[str, int]) -> dic
     """Median seconds of Gloo's own all-reduce, on one rank; in place, as Gloo does it."""
     store = dist.FileStore(str(Path(folder, "store")), transport.world_size)
     timeout = timedelta(seconds=60)
-    group = dist.ProcessGroupGloo(store, transport.rank, transport.world_size, timeout)
+    group: Any = dist.ProcessGroupGloo(store, transport.rank, transport.world_size, timeout)
     found = _times(transport, sizes, lambda data: group.allreduce([torch.from_numpy(data)]).wait())
     transport.barrier()
     return found

@@ -43,7 +43,7 @@ def training_case(name: str, seed: int, ranks: int, **inputs: object) -> Case:
 
 
 def warm_up() -> None:
-    """Import what DDP's first use imports: it takes a second, and threads must not do it at once."""
+    """Import what DDP's first use imports, which takes a second; threads must not do it at once."""
     import torch._dynamo  # noqa: F401
 
 
