@@ -7,4 +7,9 @@ messages on and counts them, for grading; `counting` and `frames` are its inside
 `shared_memory` (between processes), `torch_transport` and `mpi_transport` (over the real systems).
 `launcher` starts ranks as processes; `links` makes slow and unequal links between them. `witness`
 is the broker beside a check.
+
+Then the algorithms, a module for each idea: `costs` (4.1) with `cost_model` and `rdma_model`;
+`trees` (4.2); `ring` (4.3); `doubling` (4.4); `group`, `hierarchy`, `choice` and `rails` (4.5);
+`compression`, `three_lc` and `error_feedback` (4.6); `buckets`, `communication_thread` and
+`overlap` (4.7); `ddp_hook`, `back_end` and `horovod` (4.8).
 """

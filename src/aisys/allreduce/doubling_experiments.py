@@ -9,8 +9,9 @@ import numpy as np
 
 from aisys.allreduce.doubling import halving_doubling_allreduce, recursive_doubling_allreduce
 from aisys.allreduce.in_process import run
+from aisys.allreduce.launcher import launch
 from aisys.allreduce.ring import ring_allreduce
-from aisys.allreduce.ring_experiments import launched, timed_rounds
+from aisys.allreduce.ring_experiments import timed_rounds
 from aisys.allreduce.transport import Transport
 from aisys.allreduce.tree_experiments import AllReduce
 from aisys.allreduce.trees import tree_allreduce
@@ -92,7 +93,7 @@ def seconds_between_processes(
     Returns:
         Seconds by algorithm, one for each size.
     """
-    given = launched(ranks, _timed, list(sizes), rounds, transport=transport, timeout=60.0)
+    given = launch(ranks, _timed, list(sizes), rounds, transport=transport, timeout=60.0)
     seconds: dict[str, list[float]] = {}
     for name in ALGORITHMS:
         last = np.max([rank[name] for rank in given], axis=0)

@@ -20,11 +20,12 @@ from aisys.allreduce.doubling import halving_doubling_allreduce, recursive_doubl
 from aisys.allreduce.group import Group
 from aisys.allreduce.hierarchy import hierarchical_allreduce
 from aisys.allreduce.in_process import run
+from aisys.allreduce.launcher import launch
 from aisys.allreduce.links import Network, why_no_namespaces
 from aisys.allreduce.ports import Link, two_levels
 from aisys.allreduce.rails import rings_allreduce
 from aisys.allreduce.ring import ring_allreduce
-from aisys.allreduce.ring_experiments import launched, timed_rounds
+from aisys.allreduce.ring_experiments import timed_rounds
 from aisys.allreduce.transport import Transport
 from aisys.allreduce.trees import tree_allreduce
 from aisys.course.errors import CourseError
@@ -92,8 +93,8 @@ def on_slow_links(
     ranks = nodes * each
     with Network([each] * nodes, megabits=megabits) as network:
         options = {"transport": "tcp", "timeout": 60.0, "network": network}
-        fits = launched(ranks, _ping_pongs, each, rounds, **options)[0]
-        given = launched(ranks, _timed, each, list(sizes), rounds, **options)
+        fits = launch(ranks, _ping_pongs, each, rounds, **options)[0]
+        given = launch(ranks, _timed, each, list(sizes), rounds, **options)
     models = {
         kind: fit_alpha_beta(np.array(FIT_SIZES), np.array(times)) for kind, times in fits.items()
     }

@@ -23,7 +23,6 @@ from aisys.allreduce.trace import Trace
 from aisys.allreduce.transport import Request, Transport
 from aisys.course.errors import CourseError
 from aisys.course.plotting import COLOURS, finish
-from aisys.course.slots import find, recording
 
 AllReduce = Callable[[Transport, np.ndarray], np.ndarray]
 
@@ -158,14 +157,6 @@ def oversubscribed(ranks: int) -> str:
     return f", oversubscribed on {cores()} cores" if ranks > cores() else ""
 
 
-def launched(ranks: int, program: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
-    """`launch`, and exercises that rank 0 called count as called here, for `whole_system`."""
-    results = launch(ranks, _noting, program, *arguments, **options)
-    for key in results[0]["called"]:
-        find(key).record()
-    return [result["value"] for result in results]
-
-
 def seconds_between_processes(
     ranks: int, sizes: Sequence[int], rounds: int = 9
 ) -> dict[str, list[float]]:
@@ -183,7 +174,7 @@ def seconds_between_processes(
     """
     seconds: dict[str, list[float]] = {}
     for transport, words in (("tcp", "TCP"), ("shared", "shared memory")):
-        given = launched(
+        given = launch(
             ranks, _timed, list(sizes), rounds, transport == "tcp",
             transport=transport, timeout=60.0,
         )  # fmt: skip
@@ -252,12 +243,6 @@ def _gloo_allreduce(transport: Transport) -> Callable[[np.ndarray], None]:
         group.allreduce(torch.from_numpy(array.copy())).wait()  # the copy that ours makes, too
 
     return allreduce
-
-
-def _noting(transport: Transport, program: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-    with recording() as calls:
-        value = program(transport, *arguments)
-    return {"value": value, "called": list(calls)}
 
 
 def _frame(chunk: int, rank: int) -> Any:
