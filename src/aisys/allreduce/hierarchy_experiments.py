@@ -92,7 +92,7 @@ def on_slow_links(
         return on_the_clock(sizes, SIMULATED, f"the simulated clock. {missing}")
     ranks = nodes * each
     with Network([each] * nodes, megabits=megabits) as network:
-        options = {"transport": "tcp", "timeout": 60.0, "network": network}
+        options: dict[str, Any] = {"transport": "tcp", "timeout": 60.0, "network": network}
         fits = launch(ranks, _ping_pongs, each, rounds, **options)[0]
         given = launch(ranks, _timed, each, list(sizes), rounds, **options)
     models = {

@@ -131,7 +131,10 @@ def _run(job: Job, messages: Messages, control: socket.socket, watch: Watch) -> 
     try:
         target = job.target or _found(job)
         transport = _open(job, _rendezvous(job.rank, messages, control, watch), watch)
-        with recording() if job.is_recorded else contextlib.nullcontext({}) as called:
+        noted: contextlib.AbstractContextManager[dict[str, bool]] = (
+            recording() if job.is_recorded else contextlib.nullcontext({})
+        )
+        with noted as called:
             value = target(transport, *job.arguments)
         transport.close()
         try:
