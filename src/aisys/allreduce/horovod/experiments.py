@@ -68,8 +68,9 @@ def times(
         variants: The builds.
 
     Returns:
-        `{variant: {way: {size: {"seconds": ..., "processor": ...}}}}`: medians of what the slowest
-        rank took, and of what the busiest rank's processor was used, in seconds.
+        `{variant: {way: {size: {"seconds": ..., "shortest": ..., "processor": ...}}}}`: the median
+        and the least of what the slowest rank took, and the median of the processor's time that the
+        busiest rank used, in seconds. The last says most where other work disturbs.
 
     Raises:
         HorovodError: Horovod is not built.
@@ -87,6 +88,8 @@ def times(
     for (variant, way, size, what), values in seen.items():
         place = found.setdefault(variant, {}).setdefault(way, {}).setdefault(size, {})
         place[what] = statistics.median(values)
+        if what == "seconds":
+            place["shortest"] = min(values)
     return found
 
 
@@ -201,17 +204,21 @@ def _shown(name: str, measure: Callable[[], Any]) -> Result:
     return Result(kept["figures"][name], f"{source}, {kept['versions']}.")
 
 
-def record() -> None:
-    """Measure everything and write it to `RECORDED`; other work on the machine disturbs it."""
-    figures = {}
-    for name, experiment in (
-        ("times", all_reduce_times),
-        ("causes", causes),
-        ("training", training),
-        ("sums", what_a_sum_does),
-    ):
+def record(names: Sequence[str] = ()) -> None:
+    """Measure everything, or what is named, and write it to `RECORDED`.
+
+    Other work on the machine disturbs it.
+    """
+    experiments: dict[str, Callable[[], Result]] = {
+        "times": all_reduce_times,
+        "causes": causes,
+        "training": training,
+        "sums": what_a_sum_does,
+    }
+    figures = recorded()["figures"] if names else {}
+    for name in names or experiments:
         print(f"{name} …", flush=True)
-        figures[name] = experiment().figures
+        figures[name] = experiments[name]().figures
     kept = {
         "date": datetime.date.today().isoformat(),
         "machine": f"{cores()} cores of a virtual {platform.system()} machine ({_processor()})",
@@ -237,4 +244,4 @@ if __name__ == "__main__":
     broken = next(filter(None, map(why_not, VARIANTS)), None)
     if broken is not None:
         sys.exit(broken)
-    record()
+    record(sys.argv[1:])

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from aisys.allreduce.compression import CHUNK, Compressor, Float16, Int8, OneBit, TopK
 from aisys.allreduce.compression_experiments import DEVIATION, MEAN
+from aisys.allreduce.error_feedback import ErrorFeedback
 from aisys.allreduce.three_lc import ThreeLC
 from aisys.autodiff.lenet_torch import LeNet
 from aisys.data import batches, digits
@@ -170,7 +171,7 @@ def train(kind: str, steps: int, batch: int = 32, rate: float = 0.1) -> dict[str
 
     Args:
         kind: `"float32"` or `"float16"`: added up by Horovod's `DistributedOptimizer`. A name of
-            `GATHERED`: the payloads go through Horovod's all-gather.
+            `GATHERED`: the payloads go through Horovod's all-gather; with error feedback.
         steps: How many.
         batch: Images of a rank in a step.
         rate: The learning rate.
@@ -182,7 +183,11 @@ def train(kind: str, steps: int, batch: int = 32, rate: float = 0.1) -> dict[str
     data, network = digits(), LeNet(seed=0)
     ranks, rank = hvd.size(), hvd.rank()
     optimiser = torch.optim.SGD(network.parameters(), lr=rate)
-    if kind not in GATHERED:
+    own: list[tuple[Tensor, Compressor]] = []
+    if kind in GATHERED:
+        weights = list(network.parameters())
+        own = [(each, ErrorFeedback(GATHERED[kind](), each.numel())) for each in weights]
+    else:
         half = kind == "float16"
         optimiser = hvd.DistributedOptimizer(
             optimiser,
@@ -200,8 +205,8 @@ def train(kind: str, steps: int, batch: int = 32, rate: float = 0.1) -> dict[str
         loss = torch.nn.functional.cross_entropy(scores, torch.from_numpy(data.train_labels[mine]))
         optimiser.zero_grad()
         loss.backward()
-        if kind in GATHERED:
-            sent += sum(_averaged(weight, GATHERED[kind]()) for weight in network.parameters())
+        if own:
+            sent += sum(_averaged(weight, compressor) for weight, compressor in own)
         else:
             sent += elements * (2 if kind == "float16" else 4)
         optimiser.step()
@@ -209,15 +214,15 @@ def train(kind: str, steps: int, batch: int = 32, rate: float = 0.1) -> dict[str
         times.append(time.perf_counter() - start)
     with torch.no_grad():
         guessed = network(_standardised(data.held_out_images)).argmax(dim=1).numpy()
-    weights = hashlib.sha256()
+    digest = hashlib.sha256()
     for weight in network.parameters():
-        weights.update(weight.detach().numpy().tobytes())
+        digest.update(weight.detach().numpy().tobytes())
     return {
         "losses": losses,
         "accuracy": float((guessed == data.held_out_labels).mean()),
         "seconds": float(np.median(times)),
         "bits": 8 * sent / (steps * elements),
-        "weights": weights.hexdigest(),
+        "weights": digest.hexdigest(),
     }
 
 
