@@ -605,18 +605,18 @@ def best_bucket_bytes(model, world_size, sizes, ready, capacities):
 
 ANSWERS = {
     "4.7-written": """
-1. Without overlap a step takes the backward pass and then all of the all-reduce. With buckets the
-   all-reduces of the last layers run while the first layers are computed, and only what is left
-   after the backward pass is waited for: at least the all-reduce of the last bucket, which cannot
-   begin earlier. In LeNet fc1 has most bytes and is ready early, before the convolutions, which
-   take most of the time: nearly all of it can be hidden.
-2. Small buckets begin early but pay 2 (n - 1) alpha each, and one thread works them off one after
-   another. Large ones wait for their last gradient. With a slower link (larger beta) the bytes
-   decide, and how early they begin: smaller buckets; with a larger alpha or more ranks in the ring
-   larger ones.
-3. Message order is all that tells one bucket's message from another's. If rank 0 begins with bucket
-   0 and rank 1 with bucket 1, sizes do not fit (an error), or worse, they do, and gradients of
-   different layers are added up. So the order is fixed. The cost: a bucket that is ready waits for
-   one before it that is late. Horovod lets rank 0 decide in each cycle what all have ready.
+1. With one bucket 5 % of the messages' time lay beside the backward pass and a step took 48 ms; in
+   buckets of 16 KB 58 % did, and steps took 25 to 30 ms (100 Mbit/s, two ranks). fc1 has three
+   quarters of LeNet's bytes, and in the backward pass it comes before the convolutions, which take
+   most of the time: so its all-reduce has the time of the convolutions to hide in. Never hidden is
+   the bucket with the first layer's gradients: it is ready when the backward pass ends.
+2. Ten times the latency: each bucket costs 2 (n - 1) alpha, so fewer and larger ones. A tenth of the
+   bandwidth: now the bytes take longer than the backward pass, the thread never pauses, and what
+   counts is that it begins early: the first bucket small, as DDP does it. The model says where the
+   best size lies once alpha and beta are measured.
+3. A round of small messages to rank 0 and back in each cycle, so at least two latencies and half a
+   cycle of waiting for each tensor, and more ranks make it dearer. In return nothing waits for a
+   bucket before it that is late, ranks may compute in different orders from step to step, and
+   whatever is ready is put together. With a fixed order a bucket that is ready waits for a late one.
 """,
 }

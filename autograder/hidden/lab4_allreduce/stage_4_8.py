@@ -443,12 +443,13 @@ class AisysGroup:
 
 ANSWERS = {
     "4.8-written": """
-1. Your hook and Gloo train the same network: the weights differ in the last digits only, because
-   the additions come in another order. Where the time goes: for 1 KB all systems are bound by the
-   number of messages and by what a call costs (Python's share is tens of microseconds), for 64 MB
-   by copies and additions. Shared memory has no copies through the kernel and is the fastest;
-   through Gloo's messages each byte is copied several times more. With 4 ranks on 2 cores the ranks
-   wait for each other's turn, so these figures say little about 4 machines.
+1. For 1 KB latency decides: the number of messages and what a call costs, for ours some tens of
+   microseconds of Python; Horovod's cycle, in which ranks agree on what is ready, takes far longer
+   than the message. 64 MB or half of it makes hardly a difference to the first and half the
+   difference to the second: there copies and additions decide. Over shared memory a byte is written
+   and read once, over TCP it goes through the kernel twice, through Gloo's messages a thread passes
+   it on besides. With 4 ranks on 2 cores ranks wait for each other's turn, so these figures say
+   little about 4 machines; nor would I quote any of a minute in which the machine was busy.
 2. fp16 and bf16 keep what a ring needs: the sum of two compressed gradients is a compressed
    gradient, so each hop can add. int8 with a scale for each chunk cannot be added: 100 with the
    scale 0.01 and 100 with the scale 1 are not 200 of anything. Top-k has other places on every

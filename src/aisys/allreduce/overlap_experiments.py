@@ -71,9 +71,8 @@ class Traced:
 
     def middle(self, capacity: int) -> list[Step]:
         """The step of the median length, on all ranks."""
-        of_rank_0 = self.steps[capacity][0]
-        order = sorted(range(len(of_rank_0)), key=lambda k: of_rank_0[k].end)
-        at = order[len(order) // 2]
+        ends = [max(s.end for s in at) for at in zip(*self.steps[capacity], strict=True)]
+        at = sorted(range(len(ends)), key=lambda k: ends[k])[len(ends) // 2]
         return [steps[at] for steps in self.steps[capacity]]
 
     def seconds(self, capacity: int) -> float:
