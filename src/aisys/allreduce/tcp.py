@@ -11,7 +11,7 @@ from .watch import Watch, watch_file
 BUFFER_BYTES = 1 << 20
 """The size asked for of the buffers of a socket that is not TCP's."""
 
-AT_ONCE = 1 << 22
+AT_ONCE = 1 << 20
 """What one system call moves at most, so that both directions and all peers get their turn."""
 
 
