@@ -611,7 +611,7 @@ ANSWERS = {
    most of the time: so its all-reduce has the time of the convolutions to hide in. Never hidden is
    the bucket with the first layer's gradients: it is ready when the backward pass ends.
 2. Ten times the latency: each bucket costs 2 (n - 1) alpha, so fewer and larger ones. A tenth of
-   the bandwidth: now the bytes take longer than the backward pass, the thread never pauses, and what
+   the bandwidth: the bytes take longer than the backward pass, the thread never pauses, and what
    counts is that it begins early: the first bucket small, as DDP does it. The model says where the
    best size lies once alpha and beta are measured.
 3. A round of small messages to rank 0 and back in each cycle, so at least two latencies and half a

@@ -140,7 +140,7 @@ def shown(tables: Mapping[int, Table]) -> str:
         lines += [f"{ranks} ranks{over}", f"{'time in ms':24}{names}"]
         for system in SYSTEMS:
             if system in table.seconds:
-                times = "".join(f"{1e3 * table.seconds[system][size]:12.2f}" for size in sizes)
+                times = "".join(f"{1e3 * table.seconds[system][size]:12.3g}" for size in sizes)
                 lines.append(f"{system:24}{times}")
         lines += [*table.notes, ""]
     return "\n".join(lines)
