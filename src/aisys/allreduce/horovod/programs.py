@@ -180,6 +180,8 @@ def train(kind: str, steps: int, batch: int = 32, rate: float = 0.1) -> dict[str
         `"losses"` of this rank, `"accuracy"` on held-out digits, `"seconds"` a step (the median),
         `"bits"` an element that this rank hands to Horovod, and `"weights"`, their SHA-256.
     """
+    if kind not in ("float32", "float16", *GATHERED):
+        raise ValueError(f"There is no {kind!r} among float32, float16, {', '.join(GATHERED)}.")
     data, network = digits(), LeNet(seed=0)
     ranks, rank = hvd.size(), hvd.rank()
     optimiser = torch.optim.SGD(network.parameters(), lr=rate)

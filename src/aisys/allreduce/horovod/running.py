@@ -45,7 +45,7 @@ def run(
         said = ended.wait(seconds)
         found = [Path(results, str(rank)) for rank in range(ranks)]
         if ended.status != 0 or not all(file.exists() for file in found):
-            raise HorovodError(f"{program} failed under Horovod ({variant}):\n{said[-2000:]}")
+            raise HorovodError(f"{program} failed under Horovod ({variant}):\n{said[-4000:]}")
         return [json.loads(file.read_text(encoding="utf-8")) for file in found]
 
 
