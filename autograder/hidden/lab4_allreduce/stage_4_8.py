@@ -451,10 +451,11 @@ ANSWERS = {
    it on besides. With 4 ranks on 2 cores ranks wait for each other's turn, so these figures say
    little about 4 machines; nor would I quote any of a minute in which the machine was busy.
 2. fp16 and bf16 keep what a ring needs: the sum of two compressed gradients is a compressed
-   gradient, so each hop can add (here Horovod has no bf16; that is its own gap). int8 with a scale for each chunk cannot be added: 100 with the
-   scale 0.01 and 100 with the scale 1 are not 200 of anything. Top-k has other places on every
-   rank. So every rank needs all payloads: an all-gather, (n - 1) c bytes where the ring sends
-   2 (n - 1) / n B. With int8, c = B / 4, both send the same at n = 8; against fp16 at n = 4.
-   Beyond that compression sends more than it saves, unless c falls as well.
+   gradient, so each hop can add (here Horovod has no bf16; that is its own gap). int8 with a scale
+   for each chunk cannot be added: 100 with the scale 0.01 and 100 with the scale 1 are not 200 of
+   anything. Top-k has other places on every rank. So every rank needs all payloads: an all-gather,
+   (n - 1) c bytes where the ring sends 2 (n - 1) / n B. With int8, c = B / 4, both send the same
+   at n = 8; against fp16 at n = 4. Beyond that compression sends more than it saves, unless c
+   falls as well.
 """,
 }
