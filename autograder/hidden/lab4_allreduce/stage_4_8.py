@@ -445,11 +445,11 @@ ANSWERS = {
     "4.8-written": """
 1. For 1 KB latency decides: the number of messages and what a call costs, for ours some tens of
    microseconds of Python; Horovod's cycle, in which ranks agree on what is ready, takes far longer
-   than the message. 64 MB or half of it makes hardly a difference to the first and half the
-   difference to the second: there copies and additions decide. Over shared memory a byte is written
-   and read once, over TCP it goes through the kernel twice, through Gloo's messages a thread passes
-   it on besides. With 4 ranks on 2 cores ranks wait for each other's turn, so these figures say
-   little about 4 machines; nor would I quote any of a minute in which the machine was busy.
+   than the message. For 64 MB copies and additions decide: twice the bytes take twice the time.
+   Over shared memory a byte is written and read once, over TCP it goes through the kernel twice,
+   through Gloo's messages a thread passes it on besides. With 4 ranks on 2 cores ranks wait for
+   each other's turn, so these figures say little about 4 machines; nor would I quote any of a
+   minute in which the machine was busy.
 2. fp16 and bf16 keep what a ring needs: the sum of two compressed gradients is a compressed
    gradient, so each hop can add (here Horovod has no bf16; that is its own gap). int8 with a scale
    for each chunk cannot be added: 100 with the scale 0.01 and 100 with the scale 1 are not 200 of
