@@ -1,5 +1,7 @@
 """Stage 4.6: hidden cases, mistakes, alternatives and the model answer of compressed gradients."""
 
+from typing import Any
+
 import numpy as np
 
 from aisys.allreduce.checks.compression import byte_case, gradient_case, run_case
@@ -12,7 +14,7 @@ def _seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**31))
 
 
-def _spoilt(rng: np.random.Generator, number: int, **inputs: object) -> list[Case]:
+def _spoilt(rng: np.random.Generator, number: int, **inputs: Any) -> list[Case]:
     """A case for each value that is not finite."""
     return [
         gradient_case(
