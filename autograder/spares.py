@@ -63,7 +63,7 @@ class Begun:
         with contextlib.suppress(OSError, ValueError):
             if self.pid is not None:
                 os.kill(self.pid, signal.SIGKILL)
-            self.lines.read()
+                self.lines.read()
         self.lines.close()
         self.channel.close()
         if self.process is not None:

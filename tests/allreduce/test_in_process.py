@@ -9,7 +9,9 @@ import pytest
 
 from aisys.allreduce.in_process import InProcessTransport, Message, run
 from aisys.allreduce.ports import Link, SerialPorts, two_levels
-from aisys.allreduce.transport import TransportError
+from aisys.allreduce.transport import Transport, TransportError
+from aisys.course.errors import TimeLimit
+from aisys.course.probes import time_limit
 from tests.support import rank_programs as programs
 
 LINK = Link(alpha=1e-5, beta=1e-9)
@@ -276,3 +278,16 @@ def test_a_gap_of_just_the_right_length_is_filled_although_sums_are_rounded():
     ports.receive(0, 0.3, 1.0)
     assert 0.1 + 0.2 > 0.3
     assert ports.receive(0, 0.1, 0.2) == pytest.approx(0.3)
+
+
+def test_ranks_that_compute_for_ever_are_ended_by_a_time_limit():
+    def endless(transport: Transport) -> None:
+        while True:
+            pass
+
+    before = set(threading.enumerate())
+    with pytest.raises(TimeLimit), time_limit(0.3):
+        run(4, endless)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+        assert not thread.is_alive()

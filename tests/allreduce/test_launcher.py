@@ -16,7 +16,7 @@ import aisys
 from aisys.allreduce import logs, running
 from aisys.allreduce.launcher import RankError, launch
 from aisys.allreduce.running import Ranks
-from aisys.course.errors import CourseError
+from aisys.course.errors import CourseError, Hole
 from aisys.course.slots import recording
 from tests.support import launched, rank_programs
 
@@ -355,6 +355,10 @@ def _ring_of_ones(transport: str) -> list[np.ndarray]:
         return total
 
     return launch(3, program, transport=transport, start="fork", seconds=20)
+
+
+def test_an_exercise_that_a_rank_finds_unwritten_is_named_by_the_same_sentence_as_here():
+    assert str(error_of(2, launched.meets_a_hole)) == str(Hole("4.3 ring"))
 
 
 @pytest.mark.parametrize("start", STARTS)

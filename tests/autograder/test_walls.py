@@ -89,3 +89,27 @@ def test_hiding_what_is_not_shown_breaks_nothing(how: str, hidden: str) -> None:
     python = {Path(sys.prefix), Path(sys.prefix).resolve(), Path(aisys.__file__)}
     ways = {path.parts[2] for path in python if path.is_relative_to("/tmp")}
     assert libraries and set(temporary) <= ways
+
+
+FIRST = """
+import os, select, sys
+from pathlib import Path
+from autograder.sandbox import Walls, enter
+
+said, saying = os.pipe()
+
+def tell(pid):
+    select.select([said], [], [], 0.5)  # whoever is inside has its chance to be first
+    os.write(saying, b"the PID, ")
+
+enter(Walls((Path(sys.prefix), Path(sys.base_prefix))), tell)
+os.write(saying, b"ready")
+os.write(1, os.read(said, 100))
+"""
+
+
+def test_the_pid_of_a_sandboxed_process_is_told_before_anything_that_it_says() -> None:
+    if reason := sandbox.refusal():
+        pytest.skip(f"this host refuses a sandbox: {reason}")
+    done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True)
+    assert done.stdout == "the PID, ready"

@@ -1,13 +1,14 @@
 """`check` says whose code ran, what passes, what does not and why; it returns nothing."""
 
 import time
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from aisys.course import CheckFailed, CourseError, attempt, check, outcomes
+from aisys.course import CheckFailed, CourseError, attempt, check, checking, outcomes
 from aisys.course.checking import report
 from aisys.course.display import brief
 from aisys.course.errors import Hole
@@ -109,6 +110,31 @@ def test_a_loop_without_end_is_told_in_a_sentence(checks, capsys) -> None:
     attempt_scale(endless)
     error = "      error: no result after 0.2 s; look for a loop without end."
     assert error in shown("99.1", capsys)
+
+
+def test_after_a_loop_without_end_neither_other_cases_nor_what_calls_it_are_run(
+    checks, capsys, monkeypatch
+) -> None:
+    called: list[str] = []
+
+    def endless(x: Any, factor: Any) -> Any:
+        called.append("scale")
+        while True:
+            pass
+
+    def caller(x: Any, by: Any) -> Any:
+        called.append("shift")
+
+    real = checking.recorded
+    monkeypatch.setattr(
+        checking, "recorded", lambda *about: replace(real(*about), calls=("99.1 scale",))
+    )
+    attempt_scale(endless)
+    attempt_shift(caller)
+    lines = shown("99.1", capsys)
+    assert called == ["scale"]
+    assert lines[0] == "Stage 99.1: 0 of 2 exercises pass their visible cases"
+    assert "  … shift: blocked by 99.1 scale: mend that first" in lines
 
 
 def test_a_result_that_is_not_plain_is_told_in_a_sentence(checks, capsys) -> None:

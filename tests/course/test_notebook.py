@@ -192,6 +192,16 @@ def test_resume_puts_the_attempts_back_and_runs_no_experiment(shell, lab, tmp_pa
     assert run(shell, capsys, "1 + 1").strip().endswith("2")
 
 
+def test_resume_says_how_many_cells_are_not_written_yet(shell, lab, tmp_path, capsys) -> None:
+    path = notebook(tmp_path)
+    made = nbformat.read(path, as_version=4)
+    made.cells[3].source += "\n    # YOUR CODE HERE"
+    nbformat.write(made, path)
+    run(shell, capsys, IMPORTS)
+    shown = run(shell, capsys, f"resume({str(path)!r})")
+    assert "3 attempt cells are back in place (1 of them is not written yet)." in shown
+
+
 def test_resume_finds_the_kernels_own_notebook(shell, lab, tmp_path, monkeypatch, capsys) -> None:
     notebook(tmp_path, "one.ipynb")
     monkeypatch.chdir(tmp_path)

@@ -74,6 +74,9 @@ def fit_alpha_beta(sizes: np.ndarray, seconds: np.ndarray) -> CostModel:
     Args:
         sizes: The bytes of each message, integers [sizes]; at least two of them differ.
         seconds: What each of them took, above 0, [sizes].
+
+    Returns:
+        `CostModel(alpha, beta)`.
     """
     rows = np.stack([1 / seconds, sizes / seconds], axis=1)
     alpha, beta = np.linalg.lstsq(rows, np.ones(len(rows)))[0]

@@ -77,6 +77,6 @@ def _cause(outcomes: list[Outcome], failed_first: list[int]) -> RankError:
     rank, outcome = (own or failures)[0]
     if outcome.passed_on:
         return RankError(outcome.message, outcome.at_fault, outcomes)
-    if outcome.kind in ("Died", "Late", "Nonsense"):
+    if outcome.kind in ("Died", "Late", "Nonsense", "Hole"):
         return RankError(outcome.message, rank, outcomes)
     return RankError(f"Rank {rank} raised {outcome.kind}: {outcome.message}", rank, outcomes)

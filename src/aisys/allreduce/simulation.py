@@ -108,9 +108,13 @@ class World:
         usual = threading.stack_size(STACK_BYTES if self.ranks > FEW_RANKS else 0)
         try:
             self._next(None)
-            self._all_over.acquire()
+            while not self._all_over.acquire(timeout=PATIENCE):
+                pass  # a time limit reaches this thread only between two turns
         except BaseException:
-            self._stop()
+            # In a thread of its own: a time limit is raised again and again in this one.
+            ending = threading.Thread(target=self._stop, daemon=True)
+            ending.start()
+            ending.join()
             raise
         finally:
             threading.stack_size(usual)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .errors import CourseError
 from .shell import current_shell
+from .slots import YOUR_CODE
 
 
 def resume(notebook: str | os.PathLike[str] | None = None) -> None:
@@ -29,6 +30,7 @@ def resume(notebook: str | os.PathLike[str] | None = None) -> None:
     except Exception as error:
         raise CourseError(f"{path} cannot be read as a notebook: {error}") from None
     ran: list[str] = []
+    untouched = 0
     failed: list[str] = []
     for cell in cells:
         role = cell.metadata.get("aisys", {}).get("role", "")
@@ -40,8 +42,11 @@ def resume(notebook: str | os.PathLike[str] | None = None) -> None:
         if is_written or not result.success:
             name = cell.metadata.get("aisys", {}).get("exercise", cell.id)
             (ran if result.success else failed).append(name)
+            untouched += is_written and YOUR_CODE in cell.source
     saved = _how_long_ago(path.stat().st_mtime)
-    print(f"{path.name}, as saved {saved}: {len(ran)} attempt cells are back in place.")
+    verb = "is" if untouched == 1 else "are"
+    empty = f" ({untouched} of them {verb} not written yet)" if untouched else ""
+    print(f"{path.name}, as saved {saved}: {len(ran)} attempt cells are back in place{empty}.")
     if failed:
         print(f"These raised an error: {', '.join(failed)}.")
 
