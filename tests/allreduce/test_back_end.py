@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 import aisys
 from aisys.allreduce import back_end
-from aisys.allreduce.back_end import AisysGroup
+from aisys.allreduce.back_end import AisysGroup, CheckedGroup
 from aisys.allreduce.checks.real_systems import trained_alike
 from aisys.allreduce.in_process import run
 from aisys.allreduce.mpi_program import mpi_seconds
@@ -27,6 +27,7 @@ from aisys.allreduce.real_system_experiments import (
     train_ddp,
 )
 from aisys.allreduce.transport import Transport
+from aisys.course.errors import CourseError
 
 ROOT = Path(__file__).parents[2]
 
@@ -174,3 +175,27 @@ def test_gathered_payloads_grow_with_the_ranks_and_sums_do_not() -> None:
     sent = bytes_by_ranks([2, 8])
     assert sent["float16, ring"] == pytest.approx([2.0, 3.5], rel=0.01)
     assert sent["int8, all-gather"] == pytest.approx([1.0, 7.0], rel=0.03)
+
+
+@pytest.mark.parametrize(("returned", "named"), [(None, "nothing"), ([], "a list")])
+def test_a_method_that_returns_no_work_is_refused_before_torch_crashes_over_it(
+    monkeypatch: pytest.MonkeyPatch, returned: object, named: str
+) -> None:
+    for method in ("allreduce", "broadcast", "allgather"):
+        monkeypatch.setattr(AisysGroup, method, lambda *given: returned)
+
+    def program(transport: Transport) -> list[str]:
+        group, one = CheckedGroup(transport), [torch.ones(2)]
+        said = []
+        for call in (
+            lambda: group.allreduce(one, dist.AllreduceOptions()),
+            lambda: group.broadcast(one, dist.BroadcastOptions()),
+            lambda: group.allgather([one], one),
+        ):
+            with pytest.raises(CourseError) as caught:
+                call()
+            said.append(str(caught.value))
+        return said
+
+    for said in run(1, program).results[0]:
+        assert f"returned {named}; it has to `return Done(...)`." in said

@@ -175,8 +175,9 @@ def broadcast(transport, data, root=0):
     Mistake(
         "4.2 broadcast",
         "received into the input",
-        hint="What arrives belongs into a new array: the caller of a rank that is not the root "
-        "still has use for its own.",
+        hint="What arrives belongs into a new array, and one that is C-contiguous: "
+        "`np.empty(data.shape, data.dtype)`. The input is the caller's, and may be transposed; "
+        "`np.empty_like` keeps its layout.",
         replace={"received = np.empty(data.shape, data.dtype)": "received = data"},
     ),
     Mistake(

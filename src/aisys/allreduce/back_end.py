@@ -21,6 +21,7 @@ from aisys.allreduce.torch_transport import TorchTransport
 from aisys.allreduce.transport import Transport
 from aisys.allreduce.trees import broadcast
 from aisys.course import exercise
+from aisys.course.errors import CourseError
 
 NAME = "aisys"
 
@@ -53,6 +54,18 @@ class Done(dist._Work):
     def get_future(self) -> torch.futures.Future[list[Any]]:
         """A complete future of the tensors."""
         return self._future
+
+
+def checked_work(name: str, result: Any) -> dist.Work:
+    """What a method of a group returned, if it is a `dist.Work`; torch crashes over all else.
+
+    Raises:
+        CourseError: It is something else.
+    """
+    if not isinstance(result, dist.Work):
+        kind = "nothing" if result is None else f"a {type(result).__name__}"
+        raise CourseError(f"AisysGroup.{name} returned {kind}; it has to `return Done(...)`.")
+    return result
 
 
 class AisysGroup(_ProcessGroup):
@@ -173,6 +186,24 @@ class AisysGroup(_ProcessGroup):
         self.transport.close()
 
 
+class CheckedGroup(AisysGroup):
+    """The group that torch gets: what its methods return is looked at before torch uses it."""
+
+    def allreduce(self, tensors: list[Tensor], opts: dist.AllreduceOptions) -> dist.Work:
+        """See `AisysGroup`."""
+        return checked_work("allreduce", super().allreduce(tensors, opts))
+
+    def broadcast(self, tensors: list[Tensor], opts: dist.BroadcastOptions) -> dist.Work:
+        """See `AisysGroup`."""
+        return checked_work("broadcast", super().broadcast(tensors, opts))
+
+    def allgather(
+        self, outputs: list[list[Tensor]], inputs: list[Tensor], opts: Any = None
+    ) -> dist.Work:
+        """See `AisysGroup`."""
+        return checked_work("allgather", super().allgather(outputs, inputs, opts))
+
+
 def create(store: dist.Store, rank: int, world_size: int, timeout: timedelta) -> AisysGroup:
     """Make a group as `init_process_group` asks for it, with a transport over Gloo.
 
@@ -183,7 +214,7 @@ def create(store: dist.Store, rank: int, world_size: int, timeout: timedelta) ->
         timeout: How long a rank waits for another.
     """
     transport = TorchTransport.connect(store, rank, world_size, timeout.total_seconds())
-    return AisysGroup(transport)
+    return CheckedGroup(transport)
 
 
 def register(name: str = NAME) -> str:

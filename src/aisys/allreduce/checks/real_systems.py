@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from aisys.allreduce.back_end import AisysGroup
+from aisys.allreduce.back_end import CheckedGroup
 from aisys.allreduce.checks.ranks import WITNESS, counted, on_ranks
 from aisys.allreduce.ddp_hook import HookState, allreduce_hook, allreduce_tensor
 from aisys.allreduce.torch_transport import TorchTransport
@@ -155,7 +155,7 @@ def group_sums(case: dict, rng: np.random.Generator) -> Plain:
 
     def program(transport: Transport, *mine: Tensor) -> Plain:
         try:
-            work = AisysGroup(transport).allreduce(list(mine), options)
+            work = CheckedGroup(transport).allreduce(list(mine), options)
         except NotImplementedError as error:
             if str(error).endswith("is not written yet"):
                 raise
@@ -182,7 +182,7 @@ def group_broadcasts(case: dict, rng: np.random.Generator) -> Plain:
     options.rootRank, options.rootTensor = case["root"], 0
 
     def program(transport: Transport, mine: Tensor) -> Plain:
-        return _filled(AisysGroup(transport).broadcast([mine], options), [mine])
+        return _filled(CheckedGroup(transport).broadcast([mine], options), [mine])
 
     return on_ranks(case, program, _tensors(case, rng))
 
@@ -205,7 +205,7 @@ def group_gathers(case: dict, rng: np.random.Generator) -> Plain:
     def program(transport: Transport, mine: Tensor) -> Plain:
         outputs = [torch.zeros_like(mine) for _ in range(transport.world_size)]
         given = list(outputs)
-        return _filled(AisysGroup(transport).allgather([outputs], [mine]), given)
+        return _filled(CheckedGroup(transport).allgather([outputs], [mine]), given)
 
     return on_ranks(case, program, _tensors(case, rng))
 
@@ -232,7 +232,7 @@ def back_end_weights(case: dict, rng: np.random.Generator) -> Plain:
         rank, ranks = place.rank, place.world_size
         mine = [values + rank for values in weights]  # the broadcast makes them rank 0's
         with _CountingTransport.connect(store, rank, ranks, GLOO_SECONDS) as transport:
-            trained = _trained(case, AisysGroup(transport), mine, batches)
+            trained = _trained(case, CheckedGroup(transport), mine, batches)
             place.barrier()  # who leaves first would break the others' connections
             assert isinstance(transport, _CountingTransport)
             sent[rank] = transport.sent
