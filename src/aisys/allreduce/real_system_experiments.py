@@ -207,7 +207,7 @@ def _train(
 def _steps(model: torch.nn.Module, rank: int, steps: int, batch: int) -> dict[str, Any]:
     """Train, on digits that are drawn by the rank's number."""
     data, rng = digits(), np.random.default_rng(rank)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     losses, times = [], []
     for _ in range(steps):
         chosen = rng.integers(0, len(data.train_labels), batch)
