@@ -272,8 +272,10 @@ class World:
         for _ in range(ATTEMPTS):
             if self._all_over.acquire(timeout=PATIENCE):
                 break
-            ident = self._threads[self._running].ident
-            if ident is not None:
+            thread = self._threads[self._running]
+            ident = thread.ident
+            # The number of a thread that has ended may be another one's by now.
+            if ident is not None and thread.is_alive() and self._running not in self._over:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
                     ctypes.c_ulong(ident), ctypes.py_object(Stopped)
                 )

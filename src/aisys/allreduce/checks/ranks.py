@@ -49,6 +49,7 @@ def on_ranks(case: dict[str, Any], program: Callable[..., Plain], *shares: Seque
     run = open_run(f"{case['witness']}#{DOOR.hex()}", ranks, PATIENCE)
     results: list[Plain] = [None] * ranks
     errors: list[BaseException] = []
+    working, ending = set(range(ranks)), threading.Lock()
 
     def be(rank: int) -> None:
         try:
@@ -56,6 +57,9 @@ def on_ranks(case: dict[str, Any], program: Callable[..., Plain], *shares: Seque
                 results[rank] = program(transport, *(share[rank] for share in shares))
         except BaseException as error:
             errors.append(error)
+        finally:
+            with ending:
+                working.discard(rank)
 
     threads = [
         threading.Thread(target=contextvars.copy_context().run, args=(be, rank), daemon=True)
@@ -69,7 +73,7 @@ def on_ranks(case: dict[str, Any], program: Callable[..., Plain], *shares: Seque
                 thread.join(TURN)  # a time limit reaches this thread only between two turns
     except BaseException:
         # In a thread of its own: the time limit is raised again and again in this one.
-        threading.Thread(target=_end, args=(threads,), daemon=True).start()
+        threading.Thread(target=_end, args=(threads, working, ending), daemon=True).start()
         raise
     if errors:
         own = [error for error in errors if not isinstance(error, TransportError)]
@@ -179,19 +183,22 @@ class _Ended(BaseException):
     """Ends a rank's thread; no `Exception`, so that an attempt does not swallow it."""
 
 
-def _end(threads: list[threading.Thread]) -> None:
+def _end(threads: list[threading.Thread], working: set[int], ending: threading.Lock) -> None:
     """End the ranks that go on though nobody waits for them, such as after a time-out.
 
-    One that waits for a message ends when the case's broker does.
+    One that waits for a message ends when the case's broker does. The number of a thread that has
+    ended is soon another one's, of a later case; so it is used only while its rank cannot end.
     """
     for _ in range(LAST_TURNS):
-        alive = [thread for thread in threads if thread.is_alive()]
-        if not alive:
+        with ending:
+            for rank in working:
+                ident = threads[rank].ident
+                if ident is not None and threads[rank].is_alive():
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                        ctypes.c_ulong(ident), ctypes.py_object(_Ended)
+                    )
+            left = list(working)
+        if not left:
             return
-        for thread in alive:
-            if thread.ident is not None:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(thread.ident), ctypes.py_object(_Ended)
-                )
-        with contextlib.suppress(RuntimeError):
-            alive[0].join(TURN)
+        with contextlib.suppress(RuntimeError):  # not even started
+            threads[left[0]].join(TURN)
