@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from aisys.allreduce.checks.real_systems import close, gloo_group, warm_up
+from aisys.allreduce.checks.real_systems import close, gloo_group, no_active_ddp, warm_up
 from aisys.allreduce.ddp_hook import HookState, allreduce_hook, allreduce_tensor, as_array
 from aisys.allreduce.doubling import halving_doubling_allreduce
 from aisys.allreduce.in_process import run
@@ -98,7 +98,8 @@ def test_ddp_trains_with_the_hook_as_it_does_without(allreduce: Any, bucket_mb: 
         own = trained(transport, dist.PrefixStore("a", store), allreduce, bucket_mb)
         return own, trained(transport, dist.PrefixStore("b", store), None, bucket_mb)
 
-    found = on_threads(3, both)
+    with no_active_ddp():
+        found = on_threads(3, both)
     for own, theirs in found:
         for mine, first, other in zip(own, found[0][0], theirs, strict=True):
             assert mine.tobytes() == first.tobytes()
@@ -113,3 +114,9 @@ def test_the_verdict_knows_the_digits_of_each_dtype() -> None:
     assert close(told(1 + 1e-3, "float32"), told(1, "float32")) is not None
     assert close(told(1, "float32"), told(1, "bfloat16")) is not None
     assert close([], told(1, "float32")) is not None
+
+
+def test_a_check_leaves_no_model_of_ddp_active_for_whoever_compiles_next() -> None:
+    with no_active_ddp():
+        DistributedDataParallel._active_ddp_module = object()  # as threads that take turns leave it
+    assert DistributedDataParallel._active_ddp_module is None

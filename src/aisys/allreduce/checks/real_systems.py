@@ -4,7 +4,8 @@ Ranks are threads. What the attempt moves goes through the broker, which counts 
 messages under the hook, and those of the back end that DDP trains on, go over Gloo.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -45,6 +46,19 @@ def training_case(name: str, seed: int, ranks: int, **inputs: object) -> Case:
 def warm_up() -> None:
     """Import what DDP's first use imports, which takes a second; threads must not do it at once."""
     import torch._dynamo  # noqa: F401
+
+
+@contextlib.contextmanager
+def no_active_ddp() -> Iterator[None]:
+    """Have PyTorch forget, at the end, which of several threads' DDP models is in a forward pass.
+
+    DDP notes it in one place for all threads and puts back what was there before; when threads take
+    turns, that is another one's model, and `torch.compile` then believes that it is inside of it.
+    """
+    try:
+        yield
+    finally:
+        DistributedDataParallel._active_ddp_module = None
 
 
 def close(got: Plain, expected: Plain) -> Difference | None:
@@ -132,7 +146,8 @@ def hook_weights(case: dict, rng: np.random.Generator) -> Plain:
 
         return _trained(case, group, weights, batches, prepare)
 
-    return on_ranks(case, program, *_network(case, rng))
+    with no_active_ddp():
+        return on_ranks(case, program, *_network(case, rng))
 
 
 @probe(
@@ -238,7 +253,8 @@ def back_end_weights(case: dict, rng: np.random.Generator) -> Plain:
             sent[rank] = transport.sent
             return trained
 
-    return {"trained": on_ranks(case, program, *_network(case, rng)), "sent": sent}
+    with no_active_ddp():
+        return {"trained": on_ranks(case, program, *_network(case, rng)), "sent": sent}
 
 
 class _CountingTransport(TorchTransport):
