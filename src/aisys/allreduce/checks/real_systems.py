@@ -27,6 +27,10 @@ RTOL = {"float64": 1e-9, "float32": 2e-5, "float16": 1e-2, "bfloat16": 3e-2}
 
 GLOO_SECONDS = 10.0
 
+_kept: list[dist.ProcessGroup] = []
+"""Gloo's groups of the last run. Whoever drops one right after use, as DDP does, holds Python's
+lock and waits for Gloo's thread, which needs that lock to drop its work: neither goes on."""
+
 COLD_SECONDS = 10.0
 """DDP's first use in a process imports the compiler, a second or two of CPU time."""
 
@@ -55,6 +59,7 @@ def no_active_ddp() -> Iterator[None]:
     DDP notes it in one place for all threads and puts back what was there before; when threads take
     turns, that is another one's model, and `torch.compile` then believes that it is inside of it.
     """
+    _kept.clear()
     try:
         yield
     finally:
@@ -281,6 +286,7 @@ def gloo_group(store: dist.Store, rank: int, ranks: int) -> dist.ProcessGroup:
     kind = dist.ProcessGroup.BackendType.GLOO
     group._set_default_backend(kind)
     group._register_backend(torch.device("cpu"), kind, gloo)
+    _kept.append(group)
     return group
 
 
