@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,10 @@ class Catalogue:
 
 
 def load_catalogue(lab: str) -> Catalogue:
-    """Load a lab's catalogue; raises CatalogueError where there is none."""
+    """Load a lab's catalogue; raises CatalogueError where there is none.
+
+    It stands in one module, or in several that the lab's package names in `STAGES`.
+    """
     try:
         module = importlib.import_module(f"autograder.hidden.{lab}")
     except ModuleNotFoundError as error:
@@ -80,12 +84,20 @@ def load_catalogue(lab: str) -> Catalogue:
         raise CatalogueError(
             f"{lab} has no catalogue: autograder/hidden/{lab}.py is missing."
         ) from None
+    stages = getattr(module, "STAGES", (module,))
+
+    def by_name(what: str) -> dict[str, Any]:
+        return {name: value for stage in stages for name, value in getattr(stage, what, {}).items()}
+
+    def listed(what: str) -> tuple[Any, ...]:
+        return tuple(entry for stage in stages for entry in getattr(stage, what, ()))
+
     return Catalogue(
         lab,
-        dict(getattr(module, "CASES", {})),
-        dict(getattr(module, "VERDICTS", {})),
-        tuple(getattr(module, "MISTAKES", ())),
-        tuple(getattr(module, "ALTERNATIVES", ())),
-        dict(getattr(module, "ANSWERS", {})),
+        by_name("CASES"),
+        by_name("VERDICTS"),
+        listed("MISTAKES"),
+        listed("ALTERNATIVES"),
+        by_name("ANSWERS"),
         module,
     )

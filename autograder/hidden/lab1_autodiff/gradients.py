@@ -547,7 +547,8 @@ def gradients(target, sources, upstream=None):
     ),
 ]
 
-WRITTEN = """\
+ANSWERS = {
+    "1.5-written": """\
 The nodes of the backward part are consumers of the forward part. The gradient of a weight is \
 transpose(input) @ upstream, so the result of every relu, the input of the next layer, waits for \
 that matrix product; the mask of every relu waits for the product with what arrives. The product \
@@ -562,4 +563,5 @@ remain.
 To lower the peak: keep the results of only some layers and compute the others again in the \
 backward part, which costs up to a second forward computation; or smaller batches, whose matrix \
 products use the machine less well; or a narrower type, which costs precision.
-"""
+""",
+}
