@@ -58,6 +58,11 @@ class ExerciseReport:
         return self.attempted and in_order and not self.blocked_by
 
     @property
+    def is_endless(self) -> bool:
+        """Whether it ran out of time by its own fault."""
+        return any(case.got.status == "timeout" for case in self.cases) and not self.blocked_by
+
+    @property
     def written(self) -> bool:
         """Whether there is more than the untouched skeleton."""
         own = (case.got.status == "hole" and case.got.error == self.slot.key for case in self.cases)
@@ -69,7 +74,10 @@ class _Memory:
     """The reports of one call of `check`, so that no exercise is run twice, and no loop either."""
 
     reports: dict[str, ExerciseReport] = field(default_factory=dict)
-    endless: set[str] = field(default_factory=set)
+
+    def endless(self) -> set[str]:
+        """The exercises in which a loop without end was met."""
+        return {key for key, report in self.reports.items() if report.is_endless}
 
 
 def check(stage: str) -> None:
@@ -117,14 +125,15 @@ def _of_exercise(slot: Slot, memory: _Memory) -> ExerciseReport:
     cases: list[CaseReport] = []
     calls: set[str] = set()
     pairs = [(probe, case) for probe in probes_of(slot.key) for case in probe.cases]
-    run = run_apart(pairs) if slot.kind == "text" else (run_case(*pair) for pair in pairs)
-    outcomes = iter(run)
+    outcomes = iter(
+        run_apart(pairs) if slot.kind == "text" else (run_case(*pair) for pair in pairs)
+    )
+    endless, blocker = memory.endless(), ""
     for probe, case in pairs:
         known = recorded(lab, probe, case)
-        caught = sorted(memory.endless & (set(known.calls) - {slot.key}))
-        if caught:
-            memory.reports[slot.key] = ExerciseReport(slot, True, tuple(cases), caught[0])
-            return memory.reports[slot.key]
+        blocker = next((key for key in known.calls if key in endless), "")
+        if blocker:
+            break
         got = next(outcomes)
         difference = judge(probe, got, known.expected)
         hint = hint_for(probe, got, known.mistakes) if difference else ""
@@ -134,10 +143,7 @@ def _of_exercise(slot: Slot, memory: _Memory) -> ExerciseReport:
             calls.add(got.error if got.status == "hole" else slot.key)
         if got.status == "timeout":
             break  # the other cases would take as long, and say the same
-    blocker = _blocker(slot, calls, memory)
-    if cases and cases[-1].got.status == "timeout" and not blocker:
-        memory.endless.add(slot.key)
-    done = ExerciseReport(slot, True, tuple(cases), blocker)
+    done = ExerciseReport(slot, True, tuple(cases), blocker or _blocker(slot, calls, memory))
     memory.reports[slot.key] = done
     return done
 
