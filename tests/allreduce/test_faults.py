@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import sys
-import time
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from aisys.allreduce.running import Ranks
 from aisys.allreduce.transport import Request, Transport
 from tests.support import launched
 from tests.support.rank_programs import sample
+from tests.support.sums import Dawdling
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
@@ -111,19 +111,6 @@ class Wrong(Disturbed):
         return data if self._left else np.append(data, data[:1]) if len(data) else np.ones(1)
 
 
-class Delayed(Disturbed):
-    """Half of its messages come up to two milliseconds late."""
-
-    def __init__(self, inner: Transport, seed: int) -> None:
-        super().__init__(inner)
-        self._chance = random.Random(seed)
-
-    def before(self, data: np.ndarray) -> np.ndarray:
-        if self._chance.random() < 0.5:
-            time.sleep(self._chance.random() * 0.002)
-        return data
-
-
 def stops(transport: Transport, each: int, who: int, seed: int, number: int) -> None:
     """All ranks all-reduce without end; one gets a signal at a random moment of it."""
     chance = random.Random(seed)
@@ -148,7 +135,7 @@ def sends_wrong(transport: Transport, each: int, who: int, seed: int) -> None:
 
 def comes_late(transport: Transport, each: int, seed: int, size: int) -> np.ndarray:
     """An all-reduce whose ranks are delayed; each has samples of its own."""
-    late = Delayed(transport, seed + transport.rank)
+    late = Dawdling(transport, seed)
     return total(late, each, sample(transport.rank, (size,), np.dtype(np.float32)))
 
 
