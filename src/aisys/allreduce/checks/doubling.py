@@ -121,15 +121,19 @@ def halving_window_values(case: dict, rng: np.random.Generator) -> Plain:
     ]
 
 
+MEMBER_CASES = [
+    member_case("4 members, 8 elements", 1, [0, 1, 2, 3], 8),
+    member_case("8 members, 21 elements", 2, list(range(8)), 21, "int64"),
+    member_case("ranks 1, 3, 4 and 5 of 6", 3, [1, 3, 4, 5], 7),
+    member_case("4 members, 2 elements", 4, [0, 1, 2, 3], 2),
+    member_case("ranks 2, 3, 0 and 4, sends wait", 5, [2, 3, 0, 4], 9, waits=True),
+]
+"""Visible cases of both halves of the algorithm."""
+
+
 @probe(
     "4.4 halving_reduce_scatter",
-    cases=[
-        member_case("4 members, 8 elements", 1, [0, 1, 2, 3], 8),
-        member_case("8 members, 21 elements", 2, list(range(8)), 21, "int64"),
-        member_case("ranks 1, 3, 4 and 5 of 6", 3, [1, 3, 4, 5], 7),
-        member_case("4 members, 2 elements", 4, [0, 1, 2, 3], 2),
-        member_case("ranks 2, 3, 0 and 4, sends wait", 5, [2, 3, 0, 4], 9, waits=True),
-    ],
+    cases=MEMBER_CASES,
     verdict=counted(same=False, judge=arrays_alike),
     witness=WITNESS,
 )
@@ -148,13 +152,7 @@ def halving_reduce_scatter_ranks(case: dict, rng: np.random.Generator) -> Plain:
 
 @probe(
     "4.4 doubling_all_gather",
-    cases=[
-        member_case("4 members, 8 elements", 1, [0, 1, 2, 3], 8),
-        member_case("8 members, 21 elements", 2, list(range(8)), 21, "int64"),
-        member_case("ranks 1, 3, 4 and 5 of 6", 3, [1, 3, 4, 5], 7),
-        member_case("4 members, 2 elements", 4, [0, 1, 2, 3], 2),
-        member_case("ranks 2, 3, 0 and 4, sends wait", 5, [2, 3, 0, 4], 9, waits=True),
-    ],
+    cases=MEMBER_CASES,
     verdict=counted(same=False, judge=arrays_alike),
     witness=WITNESS,
 )
