@@ -196,11 +196,11 @@ def by_formula(name: str, world_size: int) -> bool:
 def counts(name: str, world_size: int) -> tuple[float, float]:
     """Steps on the critical path, and bytes on it in units of the array, on the simulated clock."""
     if by_formula(name, world_size):
-        steps, bytes_only = CostModel(1, 0), CostModel(0, 1)
-        return tuple(  # type: ignore[return-value]
-            allreduce_seconds(name, Cluster(1, world_size, model, model), 1)
-            for model in (steps, bytes_only)
-        )
+
+        def cost(model: CostModel) -> float:
+            return allreduce_seconds(name, Cluster(1, world_size, model, model), 1)
+
+        return cost(CostModel(1, 0)), cost(CostModel(0, 1))
     data = np.ones(world_size, np.float32)
 
     def seconds(link: Link) -> float:

@@ -177,9 +177,8 @@ def test_scores_are_the_same_with_a_warm_process_begun_early_and_without(tmp_pat
             shutil.rmtree(student)
     outs = [tmp_path / name for name in ("early", "late")]
     for out in outs:
-        early = nullcontext()
-        if out.name == "late":
-            early = mock.patch.object(warming, "begun", nullcontext)  # type: ignore[assignment]
+        is_late = out.name == "late"
+        early = mock.patch.object(warming, "begun", nullcontext if is_late else warming.begun)
         words = ["grade", str(submitted), "--out", str(out), "--quiet"]
         (out / ".autograder").mkdir(parents=True)
         (out / ".autograder" / "secret").write_text("x" * 32, encoding="utf-8")

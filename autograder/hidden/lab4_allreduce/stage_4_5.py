@@ -137,9 +137,9 @@ def node_groups(rank, world_size, ranks_per_node):
     if world_size % ranks_per_node:
         raise CourseError("The ranks do not fill the nodes.")
     nodes = world_size // ranks_per_node
-    place = rank // nodes
-    return list(range(rank % nodes, world_size, nodes)), list(range(place * nodes, (place + 1) * nodes))
-""",  # noqa: E501
+    first = rank // nodes * nodes
+    return list(range(rank % nodes, world_size, nodes)), list(range(first, first + nodes))
+""",
     ),
     Mistake(
         "4.5 node_groups",

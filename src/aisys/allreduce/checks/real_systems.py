@@ -49,7 +49,7 @@ def training_case(name: str, seed: int, ranks: int, **inputs: object) -> Case:
 
 def warm_up() -> None:
     """Import what DDP's first use imports, which takes a second; threads must not do it at once."""
-    import torch._dynamo  # noqa: F401
+    import torch._dynamo  # noqa: F401 – DDP imports it when it is first used
 
 
 @contextlib.contextmanager
