@@ -22,6 +22,7 @@ from aisys.course import (
     TimeLimit,
     probe,
 )
+from aisys.course.limits import time_limit
 from aisys.course.outcomes import hint_for, outcome_from_plain, outcome_to_plain
 from aisys.course.plain import canonical
 from aisys.course.probes import (
@@ -32,7 +33,6 @@ from aisys.course.probes import (
     run_case,
     same,
     students_frames,
-    time_limit,
 )
 
 CASE = Case("a case", {"x": 1}, seed=3)

@@ -12,6 +12,7 @@ import numpy as np
 from aisys.allreduce.ports import Link, Links, SerialPorts, link_function
 from aisys.allreduce.trace import Message, Trace
 from aisys.allreduce.transport import Request, TransportError, gone, late, mismatch
+from aisys.course.limits import ending_with
 
 FEW_RANKS, STACK_BYTES = 64, 1 << 20
 """Of more ranks than this each has a small stack; thousands of the usual 8 MiB are too much."""
@@ -107,15 +108,10 @@ class World:
             lock.acquire()
         usual = threading.stack_size(STACK_BYTES if self.ranks > FEW_RANKS else 0)
         try:
-            self._next(None)
-            while not self._all_over.acquire(timeout=PATIENCE):
-                pass  # a time limit reaches this thread only between two turns
-        except BaseException:
-            # In a thread of its own: a time limit is raised again and again in this one.
-            ending = threading.Thread(target=self._stop, daemon=True)
-            ending.start()
-            ending.join()
-            raise
+            with ending_with(self._stop):
+                self._next(None)
+                while not self._all_over.acquire(timeout=PATIENCE):
+                    pass  # a time limit reaches this thread only between two turns
         finally:
             threading.stack_size(usual)
         for thread in self._threads:

@@ -15,9 +15,10 @@ import warnings
 from collections.abc import Sequence
 
 from .errors import CourseError
+from .limits import WAITING
 from .outcomes import outcome_from_plain, outcome_to_plain
 from .plain import pack, unpack
-from .probes import WAITING, Case, Outcome, Probe, run_case
+from .probes import Case, Outcome, Probe, run_case
 
 GRACE = 2.0
 """Seconds more than a probe's own limit, after which its process is ended."""

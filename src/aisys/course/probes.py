@@ -9,30 +9,25 @@ import io
 import linecache
 import os
 import re
-import signal
 import sysconfig
-import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
 from .compare import Difference, compare
 from .errors import CourseError, Hole, PlainDataError, TextError, TimeLimit
+from .limits import time_limit
 from .plain import Plain, canonical
 from .shell import current_shell, no_display
 from .slots import find
 from .witness import Witness, local
 
 Verdict = Callable[[Plain, Plain], Difference | None]
-
-WAITING = 3
-"""How many times as long as it may compute, an attempt may sleep or wait."""
 
 _OURS = str(Path(__file__).parents[1])
 _FOLDERS = (_OURS, *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib")))
@@ -206,38 +201,6 @@ def same(probe: Probe, left: Outcome, right: Outcome) -> bool:
 
 NOT_WRITTEN = " is not written yet"
 """How the message of an untouched skeleton ends."""
-
-
-@contextlib.contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeLimit in this thread after so many seconds; without effect off the main thread.
-
-    The seconds are of CPU time, so that a slow or busy machine costs nobody a point; what sleeps or
-    waits for itself may do so for WAITING times as long. It is raised again and again, for an
-    attempt that catches everything, but never inside the context managers, which have to come to
-    their end.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if frame is None or frame.f_code.co_filename not in (__file__, contextlib.__file__):
-            raise TimeLimit
-
-    timers = {
-        signal.ITIMER_PROF: (signal.SIGPROF, seconds),
-        signal.ITIMER_REAL: (signal.SIGALRM, WAITING * seconds),
-    }
-    handlers = {number: signal.signal(number, stop) for number, _ in timers.values()}
-    before = {timer: signal.setitimer(timer, end, 0.02) for timer, (_, end) in timers.items()}
-    try:
-        yield
-    finally:
-        for timer, set_before in before.items():
-            signal.setitimer(timer, *set_before)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def students_frames(error: BaseException) -> tuple[str, ...]:

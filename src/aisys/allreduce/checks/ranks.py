@@ -15,6 +15,7 @@ from aisys.allreduce.transport import TransportError
 from aisys.allreduce.witness import DOOR
 from aisys.course import Difference, Plain
 from aisys.course.compare import compare
+from aisys.course.limits import ending_with
 from aisys.course.probes import Verdict
 
 WITNESS = "aisys.allreduce.witness"
@@ -23,7 +24,7 @@ WITNESS = "aisys.allreduce.witness"
 PATIENCE = 60.0
 """How long a rank may wait for another; a deadlock is seen at once, and time-outs end a probe."""
 
-LAST_TURNS, TURN = 50, 0.02
+LAST_TURNS, TURN = 250, 0.02
 """How often a rank that goes on after the others were ended is told so, and how far apart."""
 
 
@@ -65,16 +66,13 @@ def on_ranks(case: dict[str, Any], program: Callable[..., Plain], *shares: Seque
         threading.Thread(target=contextvars.copy_context().run, args=(be, rank), daemon=True)
         for rank in range(ranks)
     ]
-    try:
+    end = threading.Thread(target=_end, args=(threads, working, ending), daemon=True)
+    with ending_with(end.start):
         for thread in threads:
             thread.start()
         for thread in threads:
             while thread.is_alive():
                 thread.join(TURN)  # a time limit reaches this thread only between two turns
-    except BaseException:
-        # In a thread of its own: the time limit is raised again and again in this one.
-        threading.Thread(target=_end, args=(threads, working, ending), daemon=True).start()
-        raise
     if errors:
         own = [error for error in errors if not isinstance(error, TransportError)]
         raise (own or errors)[0]
