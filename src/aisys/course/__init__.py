@@ -3,7 +3,7 @@
 Read in this order: `slots` (an exercise is a slot that an attempt fills; `fitting` says what fits),
 `attempts` (the student's side), `exporting` (attempts that travel), `plain` (what may cross the
 border), `probes` (one run of a check beside an attempt), `compare`, `outcomes` (what the builder
-recorded), `checking` and `display` (what a student sees).
+recorded), `checking`, `values` and `display` (what a student sees).
 """
 
 from typing import Any
