@@ -8,6 +8,7 @@ from .compare import Difference
 from .compiling import find_compiler
 from .display import show
 from .errors import CheckFailed
+from .failed_cells import error_of_latest_cell
 from .kitinfo import is_open, kit
 from .outcomes import hint_for, recorded
 from .probes import Case, Outcome, Probe, judge, probes_of, run_case
@@ -44,12 +45,14 @@ class ExerciseReport:
         attempted: Whether the student's code is in place.
         cases: The cases that were run.
         blocked_by: The key of the earlier exercise at fault, or `""`.
+        failed_cell: Why its latest cell did not run, so that an older version was tested, or `""`.
     """
 
     slot: Slot
     attempted: bool
     cases: tuple[CaseReport, ...] = ()
     blocked_by: str = ""
+    failed_cell: str = ""
 
     @property
     def passed(self) -> bool:
@@ -115,8 +118,10 @@ def report(stage: str) -> list[ExerciseReport]:
 def _of_exercise(slot: Slot, memory: _Memory) -> ExerciseReport:
     if slot.key in memory.reports:
         return memory.reports[slot.key]
+    error = error_of_latest_cell(slot)
     if slot.attempt is None:
-        return memory.reports.setdefault(slot.key, ExerciseReport(slot, attempted=False))
+        missing = ExerciseReport(slot, attempted=False, failed_cell=error)
+        return memory.reports.setdefault(slot.key, missing)
     if getattr(slot, "language", "") == "cpp":
         find_compiler()  # says how to get one where there is none
     # A placeholder, so that exercises that call each other end.
@@ -143,7 +148,8 @@ def _of_exercise(slot: Slot, memory: _Memory) -> ExerciseReport:
             calls.add(got.error if got.status == "hole" else slot.key)
         if got.status == "timeout":
             break  # the other cases would take as long, and say the same
-    done = ExerciseReport(slot, True, tuple(cases), blocker or _blocker(slot, calls, memory))
+    blocker = blocker or _blocker(slot, calls, memory)
+    done = ExerciseReport(slot, True, tuple(cases), blocker, error)
     memory.reports[slot.key] = done
     return done
 

@@ -79,8 +79,9 @@ def show(stage: str, reports: list["ExerciseReport"]) -> None:
     """Show the table of a check."""
     passed = sum(report.passed for report in reports)
     all_pass = passed == len(reports)
+    is_older = any(report.failed_cell for report in reports)
     title = (
-        f"Stage {stage}: all visible cases pass"
+        f"Stage {stage}: all visible cases pass{', but of an older version' if is_older else ''}"
         if all_pass
         else f"Stage {stage}: {passed} of {len(reports)} exercises pass their visible cases"
     )
@@ -95,6 +96,8 @@ def _state(report: "ExerciseReport") -> tuple[str, str, str]:
     total = len(report.cases)
     good = sum(case.difference is None for case in report.cases)
     if not report.attempted:
+        if report.failed_cell:
+            return "wait", "–", f"not attempted: its cell did not run ({report.failed_cell})"
         return "wait", "–", "not attempted in this kernel: run its cell"
     if not report.written:
         return "wait", "–", "not written yet"
@@ -103,6 +106,16 @@ def _state(report: "ExerciseReport") -> tuple[str, str, str]:
     if report.passed:
         return "ok", "✓", f"{total} of {total} cases"
     return "no", "✗", f"{good} of {total} cases"
+
+
+def _older(report: "ExerciseReport") -> str:
+    """Where an older version than that of the latest cell was tested, a sentence that says so."""
+    if not report.attempted or not report.failed_cell:
+        return ""
+    return (
+        f"Its latest cell did not run ({report.failed_cell}); "
+        "what was tested is the last version that did."
+    )
 
 
 def _first_failure(report: "ExerciseReport") -> "CaseReport | None":
@@ -164,6 +177,11 @@ def _rich_row(report: "ExerciseReport") -> str:
         f'<tr><td class="{css}">{sign}</td><td><code>{html.escape(report.slot.name)}</code></td>'
         f'<td class="{css}">{html.escape(words)}</td></tr>'
     )
+    older = _older(report)
+    if older:
+        row += (
+            f'<tr class="more"><td></td><td class="wait" colspan="2">{html.escape(older)}</td></tr>'
+        )
     case = _first_failure(report)
     if case is None:
         return row
@@ -208,6 +226,8 @@ def _with_code(text: str) -> str:
 def _plain_row(report: "ExerciseReport") -> str:
     _, sign, words = _state(report)
     lines = [f"  {sign} {report.slot.name}: {words}"]
+    if older := _older(report):
+        lines.append(f"      {older}")
     case = _first_failure(report)
     if case is not None:
         if case.hint:

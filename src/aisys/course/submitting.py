@@ -130,10 +130,9 @@ def _inside(notebook: str, lab: str) -> None:
 
     with contextlib.redirect_stdout(io.StringIO()):
         InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
-        from .attempts import attempt_magic
+        from . import load_ipython_extension
 
-        shell = InteractiveShell.instance()
-        shell.register_magic_function(attempt_magic, "cell", "attempt")  # type: ignore[arg-type]
+        load_ipython_extension(InteractiveShell.instance())
         load_lab(int(lab))
         resume(notebook)
         stages = list(dict.fromkeys(s.stage for s in slots() if s.stage.startswith(f"{lab}.")))
