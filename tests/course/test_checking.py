@@ -343,6 +343,27 @@ def test_a_record_that_another_process_made_anew_is_read_anew(checks, tmp_path, 
         check("99.1")
 
 
+def test_the_exercises_are_listed_in_the_notebooks_order(checks, tmp_path, capsys) -> None:
+    path = tmp_path / "outcomes.msgpack"
+    known = outcomes._read(path, 0).cases
+    outcomes.write_outcomes(path, known, ["99.1 shift", "99.4 pipeline", "99.1 scale"])
+    assert [line.split()[1] for line in shown("99.1", capsys)[1:]] == ["shift:", "scale:"]
+    outcomes.write_outcomes(path, known, ["99.1 shift"])
+    assert [line.split()[1] for line in shown("99.1", capsys)[1:]] == ["shift:", "scale:"]
+    outcomes.write_outcomes(path, known)
+    assert [line.split()[1] for line in shown("99.1", capsys)[1:]] == ["scale:", "shift:"]
+
+
+def test_what_comes_earlier_in_the_notebook_is_mended_first(checks, tmp_path, capsys) -> None:
+    attempt_pipeline()
+    attempt_shift(lambda x, by: x - by)
+    attempt_scale(lambda x, factor: x / factor)
+    path = tmp_path / "outcomes.msgpack"
+    known = outcomes._read(path, 0).cases
+    outcomes.write_outcomes(path, known, ["99.1 shift", "99.1 scale", "99.4 pipeline"])
+    assert "  … pipeline: blocked by 99.1 shift: mend that first" in shown("99.4", capsys)
+
+
 def test_a_report_is_data(checks) -> None:
     attempt_scale(right)
     scale, shift = report("99.1")

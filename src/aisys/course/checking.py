@@ -10,7 +10,7 @@ from .display import show
 from .errors import CheckFailed
 from .failed_cells import error_of_latest_cell
 from .kitinfo import is_open, kit
-from .outcomes import hint_for, recorded
+from .outcomes import hint_for, place_in_notebook, recorded
 from .probes import Case, Outcome, Probe, judge, probes_of, run_case
 from .slots import Slot, of_stage, slots
 
@@ -112,7 +112,7 @@ def check(stage: str) -> None:
 def report(stage: str) -> list[ExerciseReport]:
     """What `check` shows, as data."""
     memory = _Memory()
-    return [_of_exercise(slot, memory) for slot in of_stage(stage)]
+    return [_of_exercise(slot, memory) for slot in sorted(of_stage(stage), key=place_in_notebook)]
 
 
 def _of_exercise(slot: Slot, memory: _Memory) -> ExerciseReport:
@@ -156,9 +156,10 @@ def _of_exercise(slot: Slot, memory: _Memory) -> ExerciseReport:
 
 def _blocker(slot: Slot, calls: set[str], memory: _Memory) -> str:
     """The first of the earlier exercises that the failing cases call and that does not pass."""
-    for other in slots():
-        is_earlier = other.key in calls and other.order < slot.order
-        if is_earlier and _may_be_at_fault(other) and not _of_exercise(other, memory).passed:
+    here = place_in_notebook(slot)
+    places = {place_in_notebook(other): other for other in slots() if other.key in calls}
+    for other in (places[place] for place in sorted(places) if place < here):
+        if _may_be_at_fault(other) and not _of_exercise(other, memory).passed:
             return other.key
     return ""
 
