@@ -1,9 +1,10 @@
 """`check`: run a stage's visible cases on the attempts in this kernel and show what came of it."""
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from .apart import run_apart
+from .apart import Pair, run_apart
 from .compare import Difference
 from .compiling import find_compiler
 from .display import show
@@ -74,8 +75,14 @@ class ExerciseReport:
 
 @dataclass
 class _Memory:
-    """The reports of one call of `check`, so that no exercise is run twice, and no loop either."""
+    """The reports of one call of `check`, so that no exercise is run twice, and no loop either.
 
+    Attributes:
+        starting: Told of what is about to run.
+        reports: By the exercise's key.
+    """
+
+    starting: Callable[[str], None]
     reports: dict[str, ExerciseReport] = field(default_factory=dict)
 
     def endless(self) -> set[str]:
@@ -109,9 +116,14 @@ def check(stage: str) -> None:
         raise CheckFailed(f"Stage {stage} does not pass yet: {', '.join(failing)}.")
 
 
-def report(stage: str) -> list[ExerciseReport]:
-    """What `check` shows, as data."""
-    memory = _Memory()
+def report(stage: str, starting: Callable[[str], None] = lambda what: None) -> list[ExerciseReport]:
+    """What `check` shows, as data.
+
+    Args:
+        stage: The stage, such as `"1.5"`.
+        starting: Called with what is about to run, in words, before each case.
+    """
+    memory = _Memory(starting)
     return [_of_exercise(slot, memory) for slot in sorted(of_stage(stage), key=place_in_notebook)]
 
 
@@ -130,9 +142,7 @@ def _of_exercise(slot: Slot, memory: _Memory) -> ExerciseReport:
     cases: list[CaseReport] = []
     calls: set[str] = set()
     pairs = [(probe, case) for probe in probes_of(slot.key) for case in probe.cases]
-    outcomes = iter(
-        run_apart(pairs) if slot.kind == "text" else (run_case(*pair) for pair in pairs)
-    )
+    outcomes = _outcomes(slot, pairs, memory)
     endless, blocker = memory.endless(), ""
     for probe, case in pairs:
         known = recorded(lab, probe, case)
@@ -152,6 +162,19 @@ def _of_exercise(slot: Slot, memory: _Memory) -> ExerciseReport:
     done = ExerciseReport(slot, True, tuple(cases), blocker, error)
     memory.reports[slot.key] = done
     return done
+
+
+def _outcomes(slot: Slot, pairs: list[Pair], memory: _Memory) -> Iterator[Outcome]:
+    """The outcome of each case; of an exercise in Python it is made when it is asked for."""
+    if slot.kind == "text":
+        memory.starting(f"the cases of {slot.key}")
+        return iter(run_apart(pairs))
+
+    def run(probe: Probe, case: Case) -> Outcome:
+        memory.starting(f"the case “{case.name}” of {slot.key}")
+        return run_case(probe, case)
+
+    return (run(*pair) for pair in pairs)
 
 
 def _blocker(slot: Slot, calls: set[str], memory: _Memory) -> str:
