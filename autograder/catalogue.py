@@ -6,7 +6,6 @@ It is written in `autograder/hidden/labN_topic.py`, which exists only where grad
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -60,7 +59,6 @@ class Catalogue:
     mistakes: tuple[Mistake, ...]
     alternatives: tuple[Alternative, ...]
     answers: dict[str, str]
-    module: ModuleType
 
     def mistakes_of(self, key: str) -> list[Mistake]:
         """The mistakes catalogued for an exercise."""
@@ -99,5 +97,4 @@ def load_catalogue(lab: str) -> Catalogue:
         listed("MISTAKES"),
         listed("ALTERNATIVES"),
         by_name("ANSWERS"),
-        module,
     )

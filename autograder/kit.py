@@ -17,6 +17,7 @@ from .choice import ALL, Choice, chosen, left_out_keys, weighted
 from .holes import write_tree
 from .text import LABS_FOLDER, REPOSITORY, LabText, lab_number, read_lab
 from .visible import visible_recorded
+from .wording import number
 
 EPOCH = 315532800  # 1980-01-01, the earliest date that a zip can hold
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -166,8 +167,7 @@ def _write_zip(out: Path, files: dict[str, bytes]) -> None:
 def _page(labs: list[LabText], project: dict[str, Any]) -> str:
     """The kit's README."""
     listed = [
-        f"- **{lab.title}**: `labs/{lab.name}/{lab.name}.ipynb`, "
-        f"{sum(lab.points(stage.stage) for stage in lab.stages):g} points, about "
+        f"- **{lab.title}**: `labs/{lab.name}/{lab.name}.ipynb`, {_points(lab)}, about "
         f"{_hours(sum(stage.minutes for stage in lab.stages))} of work"
         for lab in labs
     ]
@@ -175,6 +175,18 @@ def _page(labs: list[LabText], project: dict[str, Any]) -> str:
     stage = first.stages[0].stage
     python = str(project["requires-python"]).removeprefix(">=")
     return PAGE.format(labs="\n".join(listed), name=first.name, stage=stage, python=python)
+
+
+def _points(lab: LabText) -> str:
+    """What a lab is worth: in total, by its exercises, and by its written answers."""
+    machine = sum(lab.points(stage.stage) for stage in lab.stages)
+    written = sum(cell.points for cell in lab.cells if cell.role == "answer")
+    if not written:
+        return f"{number(machine)} points"
+    return (
+        f"{number(machine + written)} points ({number(machine)} for exercises, "
+        f"{number(written)} for written answers)"
+    )
 
 
 def _hours(minutes: int) -> str:

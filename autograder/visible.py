@@ -47,9 +47,8 @@ def record_visible(lab: LabText, catalogue: Catalogue, left_out: Container[str] 
     if any(key not in left_out for key in lacking_compiler(lab)):
         raise NoCompiler
     records: dict[str, Recorded] = {}
-    for key in lab.keys():
-        if key in left_out:
-            continue
+    keys = [key for key in lab.keys() if key not in left_out]
+    for key in keys:
         pairs = [(probe, case) for probe in probes_of(key) for case in probe.cases]
         made = judged(lab, catalogue, key, pairs)
         fault = fault_of(lab, catalogue, key, made)
@@ -64,7 +63,7 @@ def record_visible(lab: LabText, catalogue: Catalogue, left_out: Container[str] 
             )
             record = Recorded(entry.expected, entry.calls, mistakes)
             records[case_key(entry.probe, entry.case)] = record
-    write_outcomes(_visible_path(lab), records)
+    write_outcomes(_visible_path(lab), records, keys)
     return _visible_path(lab)
 
 

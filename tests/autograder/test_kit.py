@@ -6,7 +6,7 @@ import sysconfig
 import tomllib
 import venv
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ import nbformat
 import pytest
 
 import aisys
+from aisys.course.slots import slots
 from autograder import kit as kit_module
 from autograder.build import build_lab
+from autograder.choice import Choice, chosen, weighted
 from autograder.holes import SOURCE
 from autograder.kit import KitError, build_kit, build_wheel
 from autograder.sources import without_markers
-from autograder.text import REPOSITORY
+from autograder.text import REPOSITORY, read_lab
 from tests.support.leaks import leaks
 
 LAB = "lab1_autodiff"
@@ -200,6 +202,24 @@ def test_every_check_passes_with_the_reference_pasted_in(place: Place) -> None:
 def test_the_same_sources_give_the_same_bytes(archive: Path, tmp_path: Path) -> None:
     again = build_kit(tmp_path / "deeper" / "again.zip", [LAB, LAB])
     assert again.read_bytes() == archive.read_bytes()
+
+
+def test_the_page_counts_the_exercises_and_the_written_answers() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    lab = read_lab(LAB)
+    machine = sum(slot.points for slot in slots() if slot.key in lab.keys())
+    written = sum(cell.points for cell in lab.cells if cell.role == "answer")
+    assert machine > 0 and written > 0
+    said = "{:g} points ({:g} for exercises, {:g} for written answers), about "
+    page = kit_module._page([lab], project)
+    assert said.format(machine + written, machine, written) in page
+    answer = next(cell for cell in lab.cells if cell.role == "answer")
+    choice = Choice((answer.stage,), {answer.stage: 2.0})
+    of_stage = 2 * sum(slot.points for slot in slots(answer.stage))
+    page = kit_module._page([weighted(chosen(lab, choice), choice)], project)
+    assert said.format(of_stage + answer.points, of_stage, answer.points) in page
+    bare = replace(lab, cells=tuple(cell for cell in lab.cells if cell.role != "answer"))
+    assert f"`, {machine:g} points, about " in kit_module._page([bare], project)
 
 
 def test_a_wheel_that_cannot_be_built_is_said_in_one_line(

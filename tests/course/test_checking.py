@@ -8,11 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aisys.course import CheckFailed, CourseError, attempt, check, checking, outcomes
+from aisys.course import (
+    Case,
+    CheckFailed,
+    CourseError,
+    Difference,
+    attempt,
+    check,
+    checking,
+    outcomes,
+)
 from aisys.course.checking import report
-from aisys.course.display import brief
+from aisys.course.display import show
 from aisys.course.errors import Hole
+from aisys.course.probes import Outcome, probes_of
 from aisys.course.slots import find
+from aisys.course.values import brief
 
 
 def shown(stage: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -332,6 +343,27 @@ def test_a_record_that_another_process_made_anew_is_read_anew(checks, tmp_path, 
         check("99.1")
 
 
+def test_the_exercises_are_listed_in_the_notebooks_order(checks, tmp_path, capsys) -> None:
+    path = tmp_path / "outcomes.msgpack"
+    known = outcomes._read(path, 0).cases
+    outcomes.write_outcomes(path, known, ["99.1 shift", "99.4 pipeline", "99.1 scale"])
+    assert [line.split()[1] for line in shown("99.1", capsys)[1:]] == ["shift:", "scale:"]
+    outcomes.write_outcomes(path, known, ["99.1 shift"])
+    assert [line.split()[1] for line in shown("99.1", capsys)[1:]] == ["shift:", "scale:"]
+    outcomes.write_outcomes(path, known)
+    assert [line.split()[1] for line in shown("99.1", capsys)[1:]] == ["scale:", "shift:"]
+
+
+def test_what_comes_earlier_in_the_notebook_is_mended_first(checks, tmp_path, capsys) -> None:
+    attempt_pipeline()
+    attempt_shift(lambda x, by: x - by)
+    attempt_scale(lambda x, factor: x / factor)
+    path = tmp_path / "outcomes.msgpack"
+    known = outcomes._read(path, 0).cases
+    outcomes.write_outcomes(path, known, ["99.1 shift", "99.1 scale", "99.4 pipeline"])
+    assert "  … pipeline: blocked by 99.1 shift: mend that first" in shown("99.4", capsys)
+
+
 def test_a_report_is_data(checks) -> None:
     attempt_scale(right)
     scale, shift = report("99.1")
@@ -375,3 +407,40 @@ def test_a_value_is_shown_as_a_student_wants_to_see_it(value: Any, text: str) ->
 )
 def test_a_large_value_is_shown_in_short(value: Any) -> None:
     assert len(brief(value)) < 1300
+
+
+def of_ranks(new: bool) -> dict[str, Any]:
+    """A result that is too long to be shown whole."""
+    return {"returned": [{"new": new, "total": np.arange(3.0), "dtype": "float64"}] * 7}
+
+
+def shown_case(
+    got: Any, expected: Any, capsys: pytest.CaptureFixture[str], difference: Difference | None
+) -> list[str]:
+    """What is printed of an exercise with one case."""
+    slot = find("99.1 scale")
+    (probe,) = probes_of(slot.key)
+    case = checking.CaseReport(probe, Case("seven ranks"), got, expected, difference, "")
+    show("99.1", [checking.ExerciseReport(slot, True, (case,))])
+    return capsys.readouterr().out.splitlines()
+
+
+def test_of_long_results_only_what_differs_is_printed(checks, capsys) -> None:
+    got, expected = (Outcome("returned", of_ranks(new)) for new in (False, True))
+    difference = Difference("value", "False at [6]['new'], expected True.", "[6]['new']")
+    assert shown_case(got, expected, capsys, difference)[2:] == [
+        "      case: seven ranks",
+        "      what differs:",
+        *(f"        ['returned'][{i}]['new']: got False, expected True" for i in (6, 0, 1, 2, 3)),
+        "        2 more differ",
+        "      difference: False at [6]['new'], expected True.",
+    ]
+
+
+def test_a_long_expected_value_beside_an_error_is_cut(checks, capsys) -> None:
+    expected = Outcome("returned", of_ranks(True))
+    got = Outcome("raised", error="ValueError", message="no")
+    lines = shown_case(got, expected, capsys, Difference("error", "ValueError: no"))
+    assert lines[3].startswith("      expected: returned: [0] new: True")
+    assert lines[-2].endswith(" …") and len(lines) < 14
+    assert lines[-1] == "      error: ValueError: no"

@@ -83,6 +83,16 @@ def test_a_notebooks_whole_life_in_a_kernel(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("broken", ["await nothing\n" + SCALE, SCALE + "\n)"])
+def test_a_cell_that_did_not_run_is_told_in_a_kernel(tmp_path: Path, broken: str) -> None:
+    outputs = run(tmp_path, IMPORTS, RECORD, SCALE, broken, "check('99.1')", SCALE, "check('99.1')")
+    (error,), (told,), (quiet,) = outputs[3], outputs[4], outputs[6]
+    assert f"Its latest cell did not run ({error.ename}" in told.data["text/plain"]
+    assert "the last version that did" in told.data["text/html"]
+    assert "did not run" not in quiet.data["text/plain"]
+
+
+@pytest.mark.slow
 def test_resume_after_a_restart_in_a_kernel(tmp_path: Path) -> None:
     saved = nbformat.v4.new_notebook(metadata={"aisys": {"lab": "lab99"}})
     for role, source in [

@@ -107,6 +107,22 @@ def test_the_html_of_a_check_escapes_what_the_student_made(shell, checks, capsys
     assert "&lt;script&gt;" in rich
 
 
+def test_the_html_of_a_long_result_has_what_differs_open_and_the_rest_folded(
+    shell, checks, capsys
+) -> None:
+    run(shell, capsys, IMPORTS)
+    returned = "[{'<b>': str(i), 'y': [x.size] * 30} for i in range(20)]"
+    run(shell, capsys, SCALE.replace("x * factor", returned))
+    rich = displayed(shell, "check('99.1')")["text/html"]
+    head = "<tr><th>where</th><th>got</th><th>expected</th></tr>"
+    before, _, table = rich.partition(f'<table class="apart">{head}')
+    table, _, after = table.partition("</table>")
+    assert "<code>[&#x27;y&#x27;]</code>" in table and "<details>" not in before + table
+    folded = re.findall(r"<details><summary>.*?</summary><pre>(.*?)</pre></details>", after, re.S)
+    assert len(folded) == 1 and folded[0].startswith("y: [0] &lt;b&gt;")
+    assert "<b>'" not in rich
+
+
 def test_a_failure_shows_only_the_students_frames(shell, checks, capsys) -> None:
     run(shell, capsys, IMPORTS)
     cell = (

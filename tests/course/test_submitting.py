@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 
-from aisys.course.submitting import main, preflight
+from aisys.course import submitting
+from aisys.course.probes import probes_of
+from aisys.course.submitting import main
 from autograder.answers import mistake_source, reference_source
 from autograder.bench import Bench
 from autograder.sample import fill
@@ -43,12 +47,72 @@ def test_the_preflight_says_what_passes_and_the_receipt_holds_the_files_hash(
     assert receipt["exercises"]["1.3 conv2d_loops"] == "passes"
 
 
-def test_a_cell_with_a_syntax_error_is_not_attempted(saved: Path) -> None:
+def change(saved: Path, before: str, after: str) -> None:
+    """Change the text of the cell of 1.3 conv2d_loops."""
     notebook = nbformat.read(saved, as_version=4)
     cell = next(cell for cell in notebook.cells if cell.id == "1_3-conv2d_loops")
-    cell.source = cell.source.replace("def ", "def (", 1)
+    assert before in cell.source
+    cell.source = cell.source.replace(before, after, 1)
     nbformat.write(notebook, saved)
-    assert preflight(saved)["exercises"]["1.3 conv2d_loops"] == "not attempted"
+
+
+def test_a_cell_with_a_syntax_error_is_not_attempted_and_the_error_is_said(
+    saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(saved, "def ", "def (")
+    assert main([str(saved)]) == 0
+    assert (
+        "– 1.3 conv2d_loops: not attempted "
+        "(its cell did not run: SyntaxError in line 2: invalid syntax)"
+    ) in capsys.readouterr().out
+    receipt = json.loads(saved.with_suffix(".receipt.json").read_text())
+    assert receipt["exercises"]["1.3 conv2d_loops"] == "not attempted"
+
+
+DEATHS = {
+    "os.kill(os.getpid(), 9)": "was ended by SIGKILL, as happens where memory runs out: "
+    "look for what needs too much of it",
+    "os._exit(0)": "ended with status 0",
+}
+
+
+@pytest.mark.parametrize("how", DEATHS)
+def test_a_cell_that_ends_the_kernel_is_named_with_what_to_do(
+    how: str, saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(saved, "@attempt", f"import os\nprint('{{}}')\n{how}\n@attempt")
+    assert main([str(saved)]) == 1
+    assert capsys.readouterr().err == (
+        "autograder submit: the kernel died while the cell 1.3 conv2d_loops ran: "
+        f"it {DEATHS[how]}. {submitting.WHAT_TO_DO}\n"
+    )
+    assert not saved.with_suffix(".receipt.json").exists()
+
+
+def test_a_case_that_ends_the_kernel_is_named(
+    saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(saved, '    """', '    __import__("os").abort()\n    """')
+    assert main([str(saved)]) == 1
+    said = capsys.readouterr().err
+    case = probes_of("1.3 conv2d_loops")[0].cases[0]
+    assert f"the kernel died while the case “{case.name}” of 1.3 conv2d_loops ran" in said
+    assert "it was ended by SIGABRT" in said
+
+
+def test_what_runs_when_the_time_is_over_is_named(
+    saved: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never_ends(command: list[str], **about: Any) -> None:
+        Path(command[-1]).write_text('{"running": "the cell 1.3 im2col"}\n{"running": "the')
+        raise subprocess.TimeoutExpired(command, 300)
+
+    monkeypatch.setattr(subprocess, "run", never_ends)
+    assert main([str(saved)]) == 1
+    assert capsys.readouterr().err.startswith(
+        "autograder submit: the cell 1.3 im2col did not end within the 300 s that the whole "
+        "notebook has here: look for a loop that does not end. Mend it"
+    )
 
 
 @pytest.mark.parametrize(

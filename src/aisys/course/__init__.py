@@ -1,9 +1,10 @@
 """The small mechanism that exercises and checks are made of.
 
 Read in this order: `slots` (an exercise is a slot that an attempt fills; `fitting` says what fits),
-`attempts` (the student's side), `exporting` (attempts that travel), `plain` (what may cross the
-border), `probes` (one run of a check beside an attempt), `compare`, `outcomes` (what the builder
-recorded), `checking` and `display` (what a student sees).
+`attempts` (the student's side), `failed_cells` (what did not become an attempt), `exporting`
+(attempts that travel), `plain` (what may cross the border), `probes` (one run of a check beside an
+attempt), `compare`, `outcomes` (what the builder recorded), `checking`, `values` and `display`
+(what a student sees).
 """
 
 from typing import Any
@@ -20,6 +21,7 @@ from .errors import (
     TimeLimit,
 )
 from .exporting import export_attempts
+from .failed_cells import watch
 from .plain import Plain
 from .probes import Case, Probe, probe
 from .progress import progress, whole_system
@@ -55,8 +57,12 @@ __all__ = [
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Give a shell the cell magic `%%attempt`; for one that starts after this import."""
+    """Give a shell the cell magic `%%attempt`, and watch its cells.
+
+    Importing this package does it for the shell that it is imported in.
+    """
     shell.register_magic_function(attempt_magic, "cell", "attempt")
+    watch(shell)
 
 
 if current_shell() is not None:

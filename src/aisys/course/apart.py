@@ -26,6 +26,12 @@ GRACE = 2.0
 MOST_TIMEOUTS = 2
 """After so many cases that ran out of time, the others of an exercise are not run."""
 
+ADVICE = {
+    **dict.fromkeys(("SIGSEGV", "SIGBUS", "SIGABRT"), ": look for an index outside of its array"),
+    "SIGKILL": ", as happens where memory runs out: look for what needs too much of it",
+}
+"""What to look for after a signal."""
+
 Pair = tuple[Probe, Case]
 
 
@@ -43,6 +49,21 @@ def run_apart(pairs: Sequence[Pair]) -> list[Outcome]:
             return outcomes + outcomes[-1:] * (len(pairs) - len(outcomes))
         outcomes += _in_one_child(pairs[len(outcomes) :], left)
     return outcomes
+
+
+def how_it_ended(code: int) -> str:
+    """How a process ended, with advice: `was ended by SIGSEGV: look for …`.
+
+    Args:
+        code: Its exit status, or the negative number of the signal that ended it.
+    """
+    if code >= 0:
+        return f"ended with status {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was ended by {name}{ADVICE.get(name, '')}"
 
 
 def _in_one_child(pairs: Sequence[Pair], most: int) -> list[Outcome]:
@@ -125,12 +146,5 @@ def _timeout(probe: Probe) -> Outcome:
 
 def _crashed(status: int) -> Outcome:
     """What ended a child, as an outcome."""
-    number = os.waitstatus_to_exitcode(status)
-    if number < 0:
-        name = signal.Signals(-number).name
-        reason = f"the process that ran it was ended by {name}"
-        if name in ("SIGSEGV", "SIGBUS", "SIGABRT"):
-            reason += ": look for an index outside of its array"
-    else:
-        reason = f"the process that ran it ended with status {number}"
-    return Outcome("raised", error="Crashed", message=f"{reason}.")
+    how = how_it_ended(os.waitstatus_to_exitcode(status))
+    return Outcome("raised", error="Crashed", message=f"the process that ran it {how}.")

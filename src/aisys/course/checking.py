@@ -1,15 +1,17 @@
 """`check`: run a stage's visible cases on the attempts in this kernel and show what came of it."""
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from .apart import run_apart
+from .apart import Pair, run_apart
 from .compare import Difference
 from .compiling import find_compiler
 from .display import show
 from .errors import CheckFailed
+from .failed_cells import error_of_latest_cell
 from .kitinfo import is_open, kit
-from .outcomes import hint_for, recorded
+from .outcomes import hint_for, place_in_notebook, recorded
 from .probes import Case, Outcome, Probe, judge, probes_of, run_case
 from .slots import Slot, of_stage, slots
 
@@ -44,12 +46,14 @@ class ExerciseReport:
         attempted: Whether the student's code is in place.
         cases: The cases that were run.
         blocked_by: The key of the earlier exercise at fault, or `""`.
+        failed_cell: Why its latest cell did not run, so that an older version was tested, or `""`.
     """
 
     slot: Slot
     attempted: bool
     cases: tuple[CaseReport, ...] = ()
     blocked_by: str = ""
+    failed_cell: str = ""
 
     @property
     def passed(self) -> bool:
@@ -71,8 +75,14 @@ class ExerciseReport:
 
 @dataclass
 class _Memory:
-    """The reports of one call of `check`, so that no exercise is run twice, and no loop either."""
+    """The reports of one call of `check`, so that no exercise is run twice, and no loop either.
 
+    Attributes:
+        starting: Told of what is about to run.
+        reports: By the exercise's key.
+    """
+
+    starting: Callable[[str], None]
     reports: dict[str, ExerciseReport] = field(default_factory=dict)
 
     def endless(self) -> set[str]:
@@ -106,17 +116,24 @@ def check(stage: str) -> None:
         raise CheckFailed(f"Stage {stage} does not pass yet: {', '.join(failing)}.")
 
 
-def report(stage: str) -> list[ExerciseReport]:
-    """What `check` shows, as data."""
-    memory = _Memory()
-    return [_of_exercise(slot, memory) for slot in of_stage(stage)]
+def report(stage: str, starting: Callable[[str], None] = lambda what: None) -> list[ExerciseReport]:
+    """What `check` shows, as data.
+
+    Args:
+        stage: The stage, such as `"1.5"`.
+        starting: Called with what is about to run, in words, before each case.
+    """
+    memory = _Memory(starting)
+    return [_of_exercise(slot, memory) for slot in sorted(of_stage(stage), key=place_in_notebook)]
 
 
 def _of_exercise(slot: Slot, memory: _Memory) -> ExerciseReport:
     if slot.key in memory.reports:
         return memory.reports[slot.key]
+    error = error_of_latest_cell(slot)
     if slot.attempt is None:
-        return memory.reports.setdefault(slot.key, ExerciseReport(slot, attempted=False))
+        missing = ExerciseReport(slot, attempted=False, failed_cell=error)
+        return memory.reports.setdefault(slot.key, missing)
     if getattr(slot, "language", "") == "cpp":
         find_compiler()  # says how to get one where there is none
     # A placeholder, so that exercises that call each other end.
@@ -125,9 +142,7 @@ def _of_exercise(slot: Slot, memory: _Memory) -> ExerciseReport:
     cases: list[CaseReport] = []
     calls: set[str] = set()
     pairs = [(probe, case) for probe in probes_of(slot.key) for case in probe.cases]
-    outcomes = iter(
-        run_apart(pairs) if slot.kind == "text" else (run_case(*pair) for pair in pairs)
-    )
+    outcomes = _outcomes(slot, pairs, memory)
     endless, blocker = memory.endless(), ""
     for probe, case in pairs:
         known = recorded(lab, probe, case)
@@ -143,16 +158,31 @@ def _of_exercise(slot: Slot, memory: _Memory) -> ExerciseReport:
             calls.add(got.error if got.status == "hole" else slot.key)
         if got.status == "timeout":
             break  # the other cases would take as long, and say the same
-    done = ExerciseReport(slot, True, tuple(cases), blocker or _blocker(slot, calls, memory))
+    blocker = blocker or _blocker(slot, calls, memory)
+    done = ExerciseReport(slot, True, tuple(cases), blocker, error)
     memory.reports[slot.key] = done
     return done
 
 
+def _outcomes(slot: Slot, pairs: list[Pair], memory: _Memory) -> Iterator[Outcome]:
+    """The outcome of each case; of an exercise in Python it is made when it is asked for."""
+    if slot.kind == "text":
+        memory.starting(f"the cases of {slot.key}")
+        return iter(run_apart(pairs))
+
+    def run(probe: Probe, case: Case) -> Outcome:
+        memory.starting(f"the case “{case.name}” of {slot.key}")
+        return run_case(probe, case)
+
+    return (run(*pair) for pair in pairs)
+
+
 def _blocker(slot: Slot, calls: set[str], memory: _Memory) -> str:
     """The first of the earlier exercises that the failing cases call and that does not pass."""
-    for other in slots():
-        is_earlier = other.key in calls and other.order < slot.order
-        if is_earlier and _may_be_at_fault(other) and not _of_exercise(other, memory).passed:
+    here = place_in_notebook(slot)
+    places = {place_in_notebook(other): other for other in slots() if other.key in calls}
+    for other in (places[place] for place in sorted(places) if place < here):
+        if _may_be_at_fault(other) and not _of_exercise(other, memory).passed:
             return other.key
     return ""
 

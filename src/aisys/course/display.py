@@ -2,12 +2,11 @@
 
 import html
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .plain import Plain
 from .shell import current_shell
+from .values import Entry, beginning, brief, differing, is_long
 
 if TYPE_CHECKING:
     from .checking import CaseReport, ExerciseReport
@@ -29,6 +28,10 @@ border:0!important;border-top:1px solid #8884!important}
 .aisys td:nth-child(2){white-space:nowrap;width:1rem}
 .aisys td:last-child{white-space:normal;width:auto}
 .aisys .more td{border:0!important;padding-top:0!important}
+.aisys .apart{width:auto!important;margin:0!important}
+.aisys .apart th{font-weight:400;color:var(--dim);padding-top:0!important;border:0!important}
+.aisys .apart td,.aisys .apart th{width:auto!important;white-space:normal!important}
+.aisys summary{cursor:pointer}
 .aisys th{font-weight:600}
 .aisys code,.aisys pre{font:12.5px/1.45 ui-monospace,monospace!important;margin:0!important;
 padding:0!important;color:inherit!important;background:none!important;
@@ -39,6 +42,11 @@ word-break:normal!important;overflow-wrap:anywhere}
 .aisys .hint{border-left:3px solid #b58900;padding-left:.6rem;margin:.2rem 0 .5rem}
 </style>
 """.replace("\n", "")
+
+
+FOLDED = ("input", "got", "expected")
+"""The lines whose text may be long."""
+WHOLE = "the result"
 
 
 class Page:
@@ -71,8 +79,9 @@ def show(stage: str, reports: list["ExerciseReport"]) -> None:
     """Show the table of a check."""
     passed = sum(report.passed for report in reports)
     all_pass = passed == len(reports)
+    is_older = any(report.failed_cell for report in reports)
     title = (
-        f"Stage {stage}: all visible cases pass"
+        f"Stage {stage}: all visible cases pass{', but of an older version' if is_older else ''}"
         if all_pass
         else f"Stage {stage}: {passed} of {len(reports)} exercises pass their visible cases"
     )
@@ -82,32 +91,13 @@ def show(stage: str, reports: list["ExerciseReport"]) -> None:
     show_page(Page(rich, plain))
 
 
-def brief(value: Plain) -> str:
-    """A value as a student wants to see it: whole if it is small, with its shape if it is not."""
-    if isinstance(value, np.ndarray):
-        edges = 2 if value.ndim < 3 else 1
-        text = np.array2string(
-            value, precision=5, threshold=24, edgeitems=edges, suppress_small=True
-        )
-        return text if value.size == 1 else f"array of shape {list(value.shape)}\n{text}"
-    if isinstance(value, dict):
-        items = [f"{key}: {brief(item)}" for key, item in value.items()]
-        text = "\n".join(items) if any("\n" in item for item in items) else ", ".join(items)
-        return text if len(text) < 1200 else text[:1200] + " …"
-    if isinstance(value, list) and any(isinstance(item, (np.ndarray, dict)) for item in value):
-        text = "\n".join(f"[{i}] {brief(item)}" for i, item in enumerate(value[:6]))
-        return text if len(text) < 1200 and len(value) <= 6 else text[:1200] + " …"
-    if isinstance(value, float):
-        return f"{value:.8g}"
-    text = repr(value)
-    return text if len(text) < 600 else text[:600] + " …"
-
-
 def _state(report: "ExerciseReport") -> tuple[str, str, str]:
     """Class, sign and words for an exercise."""
     total = len(report.cases)
     good = sum(case.difference is None for case in report.cases)
     if not report.attempted:
+        if report.failed_cell:
+            return "wait", "–", f"not attempted: its cell did not run ({report.failed_cell})"
         return "wait", "–", "not attempted in this kernel: run its cell"
     if not report.written:
         return "wait", "–", "not written yet"
@@ -118,27 +108,66 @@ def _state(report: "ExerciseReport") -> tuple[str, str, str]:
     return "no", "✗", f"{good} of {total} cases"
 
 
+def _older(report: "ExerciseReport") -> str:
+    """Where an older version than that of the latest cell was tested, a sentence that says so."""
+    if not report.attempted or not report.failed_cell:
+        return ""
+    return (
+        f"Its latest cell did not run ({report.failed_cell}); "
+        "what was tested is the last version that did."
+    )
+
+
 def _first_failure(report: "ExerciseReport") -> "CaseReport | None":
     if not report.written or report.blocked_by:
         return None
     return next((case for case in report.cases if case.difference is not None), None)
 
 
-def _details(case: "CaseReport") -> list[tuple[str, str]]:
-    """The lines that explain a failed case, as label and text."""
+@dataclass(frozen=True)
+class _Line:
+    """One line of what explains a failed case.
+
+    Attributes:
+        label: What it is.
+        text: The text; of a long one plain text shows the beginning, and HTML folds it.
+        entries: Instead of a text, the entries that differ.
+        more: How many more entries differ.
+    """
+
+    label: str
+    text: str = ""
+    entries: tuple[Entry, ...] = ()
+    more: int = 0
+
+
+def _details(case: "CaseReport") -> list[_Line]:
+    """The lines that explain a failed case."""
     assert case.difference is not None
-    lines = [("case", case.case.name)]
+    lines = [_Line("case", case.case.name)]
     if case.case.inputs:
-        lines.append(("input", brief(case.case.inputs)))
-    if case.got.status == "returned":
-        lines.append(("got", brief(case.got.value)))
-    if case.expected.status == "returned":
-        lines.append(("expected", brief(case.expected.value)))
-    lines.append(
-        ("difference" if case.got.status == "returned" else "error", case.difference.message)
-    )
+        lines.append(_Line("input", brief(case.case.inputs)))
+    lines += _values(case, case.difference.where)
+    label = "difference" if case.got.status == "returned" else "error"
+    lines.append(_Line(label, case.difference.message))
     if case.got.frames:
-        lines.append(("in your code", "\n".join(case.got.frames)))
+        lines.append(_Line("in your code", "\n".join(case.got.frames)))
+    return lines
+
+
+def _values(case: "CaseReport", where: str) -> list[_Line]:
+    """What came back and what was expected; before them, if they are long, what differs."""
+    named = {"got": case.got, "expected": case.expected}
+    lines = [
+        _Line(label, brief(outcome.value))
+        for label, outcome in named.items()
+        if outcome.status == "returned"
+    ]
+    in_part = any(is_long(line.text) or line.text.endswith(" …") for line in lines)
+    if len(lines) == len(named) and in_part:
+        entries, more = differing(case.got.value, case.expected.value, where)
+        if entries:
+            return [_Line("what differs", "", tuple(entries), more), *lines]
     return lines
 
 
@@ -148,16 +177,45 @@ def _rich_row(report: "ExerciseReport") -> str:
         f'<tr><td class="{css}">{sign}</td><td><code>{html.escape(report.slot.name)}</code></td>'
         f'<td class="{css}">{html.escape(words)}</td></tr>'
     )
+    older = _older(report)
+    if older:
+        row += (
+            f'<tr class="more"><td></td><td class="wait" colspan="2">{html.escape(older)}</td></tr>'
+        )
     case = _first_failure(report)
     if case is None:
         return row
     inner = "".join(
-        f'<tr><td class="why">{label}</td><td><pre>{html.escape(text)}</pre></td></tr>'
-        for label, text in _details(case)
+        f'<tr><td class="why">{line.label}</td><td>{_rich_line(line)}</td></tr>'
+        for line in _details(case)
     )
     hint = f'<div class="hint">{_with_code(case.hint)}</div>' if case.hint else ""
     details = f'<td colspan="2">{hint}<table>{inner}</table></td>'
     return f'{row}<tr class="more"><td></td>{details}</tr>'
+
+
+def _rich_line(line: _Line) -> str:
+    if line.entries:
+        head = "<tr><th>where</th><th>got</th><th>expected</th></tr>"
+        rows = "".join(_rich_entry(entry) for entry in line.entries)
+        more = f'<div class="why">{_more(line.more)}</div>' if line.more else ""
+        return f'<table class="apart">{head}{rows}</table>{more}'
+    text = f"<pre>{html.escape(line.text)}</pre>"
+    if not is_long(line.text) or line.label not in FOLDED:
+        return text
+    first = html.escape(line.text.splitlines()[0][:60])
+    return f"<details><summary><code>{first} …</code></summary>{text}</details>"
+
+
+def _rich_entry(entry: Entry) -> str:
+    remark = f'<div class="why">{html.escape(entry.remark)}</div>' if entry.remark else ""
+    cells = (entry.where or WHOLE, entry.got, entry.expected)
+    where, got, expected = (f"<code>{html.escape(cell)}</code>" for cell in cells)
+    return f"<tr><td>{where}{remark}</td><td>{got}</td><td>{expected}</td></tr>"
+
+
+def _more(number: int) -> str:
+    return f"{number} more differ" if number > 1 else "1 more differs"
 
 
 def _with_code(text: str) -> str:
@@ -168,10 +226,27 @@ def _with_code(text: str) -> str:
 def _plain_row(report: "ExerciseReport") -> str:
     _, sign, words = _state(report)
     lines = [f"  {sign} {report.slot.name}: {words}"]
+    if older := _older(report):
+        lines.append(f"      {older}")
     case = _first_failure(report)
     if case is not None:
         if case.hint:
             lines.append(f"      hint: {case.hint}")
-        for label, text in _details(case):
-            lines.append(f"      {label}: " + text.replace("\n", "\n        "))
+        details = _details(case)
+        are_apart = any(line.entries for line in details)
+        for line in details:
+            if not (are_apart and line.label in ("got", "expected")):
+                lines += _plain_line(line)
     return "\n".join(lines)
+
+
+def _plain_line(line: _Line) -> list[str]:
+    if not line.entries:
+        text = beginning(line.text) if line.label in FOLDED else line.text
+        return [f"      {line.label}: " + text.replace("\n", "\n        ")]
+    lines = [f"      {line.label}:"]
+    for entry in line.entries:
+        remark = f" ({entry.remark})" if entry.remark else ""
+        where = entry.where or WHOLE
+        lines.append(f"        {where}: got {entry.got}, expected {entry.expected}{remark}")
+    return [*lines, f"        {_more(line.more)}"] if line.more else lines

@@ -6,6 +6,7 @@ The builder records them, because a student's process has neither. A record is o
 
 import functools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from .errors import CourseError
 from .plain import pack, unpack
 from .probes import Case, Outcome, Probe, same
-from .slots import LABS
+from .slots import LABS, Slot
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,16 @@ def outcomes_file(lab: int) -> Path:
     return Path(__file__).parents[3] / "build" / "outcomes" / packaged.name
 
 
-def write_outcomes(path: Path, records: dict[str, Recorded]) -> None:
-    """Write a lab's record; the keys are `case_key`s."""
+def write_outcomes(path: Path, records: dict[str, Recorded], exercises: Sequence[str] = ()) -> None:
+    """Write a lab's record.
+
+    Args:
+        path: The file.
+        records: What is known of each case, by its `case_key`.
+        exercises: The keys of the lab's exercises in its notebook's order.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = {
+    cases = {
         key: {
             "expected": outcome_to_plain(record.expected),
             "calls": list(record.calls),
@@ -56,7 +63,7 @@ def write_outcomes(path: Path, records: dict[str, Recorded]) -> None:
         for key, record in records.items()
     }
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-    unfinished.write_bytes(pack(data))
+    unfinished.write_bytes(pack({"cases": cases, "exercises": list(exercises)}))
     unfinished.replace(path)  # a reader sees the old record or the new one
     _read.cache_clear()
 
@@ -69,13 +76,24 @@ def recorded(lab: int, probe: Probe, case: Case) -> Recorded:
             f"The expected results of {lab_name(lab)} are missing ({path.name}): "
             "in a clone run `make build`, in a kit install its wheel again."
         )
-    records = _read(path, path.stat().st_mtime_ns)
+    records = _read(path, path.stat().st_mtime_ns).cases
     key = case_key(probe, case)
     if key not in records:
         raise CourseError(
             f"The expected results of {probe.key} are older than its check: run `make build`."
         )
     return records[key]
+
+
+def place_in_notebook(slot: Slot) -> tuple[int, int, int, int]:
+    """By what exercises are sorted to stand as in the notebooks, also those of several labs.
+
+    Exercises that the record does not name come last in their stage, in the order of definition.
+    """
+    lab, stage, defined = slot.order
+    path = outcomes_file(lab)
+    listed = _read(path, path.stat().st_mtime_ns).exercises if path.exists() else ()
+    return lab, stage, listed.index(slot.key) if slot.key in listed else len(listed), defined
 
 
 def case_key(probe: Probe, case: Case) -> str:
@@ -117,13 +135,23 @@ def outcome_from_plain(data: Any) -> Outcome:
     return Outcome(data["status"], data.get("value"), error, message, frames)
 
 
+@dataclass(frozen=True)
+class _Record:
+    """A lab's record."""
+
+    cases: dict[str, Recorded]
+    exercises: tuple[str, ...]
+
+
 @functools.lru_cache(maxsize=16)
-def _read(path: Path, modified: int) -> dict[str, Recorded]:
-    return {
+def _read(path: Path, modified: int) -> _Record:
+    record = unpack(path.read_bytes())
+    cases = {
         key: Recorded(
             outcome_from_plain(data["expected"]),
             tuple(data["calls"]),
             tuple((hint, outcome_from_plain(outcome)) for hint, outcome in data["mistakes"]),
         )
-        for key, data in unpack(path.read_bytes()).items()
+        for key, data in record.get("cases", {}).items()  # older records have no such part
     }
+    return _Record(cases, tuple(record.get("exercises", ())))

@@ -8,6 +8,7 @@ from .checking import report
 from .display import Page, show_page
 from .errors import CourseError
 from .kitinfo import is_open
+from .outcomes import place_in_notebook
 from .slots import find, load_lab, recording, slots
 
 
@@ -66,7 +67,7 @@ def whole_system(title: str) -> Iterator[dict[str, bool]]:
 
 
 def _show_whose(title: str, calls: dict[str, bool]) -> None:
-    keys = sorted(calls, key=lambda key: find(key).order)
+    keys = sorted(calls, key=lambda key: place_in_notebook(find(key)))
     yours = [key for key in keys if calls[key]]
     ours = [key for key in keys if not calls[key]]
     lines = [f"{title[:1].upper()}{title[1:]} ran on"]

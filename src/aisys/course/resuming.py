@@ -3,7 +3,9 @@
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .errors import CourseError
 from .shell import current_shell
@@ -22,9 +24,24 @@ def resume(notebook: str | os.PathLike[str] | None = None) -> None:
     shell = current_shell()
     if shell is None:
         raise CourseError("resume() runs the cells of a notebook: call it in a notebook's kernel.")
+    run_attempts(Path(notebook) if notebook is not None else _own_notebook(shell.user_ns), shell)
+
+
+def run_attempts(
+    path: Path, shell: Any, starting: Callable[[str], None] = lambda name: None
+) -> None:
+    """Run what `resume` runs of a notebook, and print what came of it.
+
+    Args:
+        path: The notebook's file.
+        shell: The IPython shell that runs its cells.
+        starting: Called with a cell's name before it runs.
+
+    Raises:
+        CourseError: The notebook cannot be read.
+    """
     import nbformat  # heavy, and needed only here
 
-    path = Path(notebook) if notebook is not None else _own_notebook(shell.user_ns)
     try:
         cells = nbformat.read(path, as_version=4).cells
     except Exception as error:
@@ -38,9 +55,10 @@ def resume(notebook: str | os.PathLike[str] | None = None) -> None:
         is_written = role not in ("experiment", "check") and is_attempt(cell.source)
         if cell.cell_type != "code" or not (is_provided or is_written):
             continue
+        name = _name(cell)
+        starting(name)
         result = shell.run_cell(cell.source, store_history=True)
         if is_written or not result.success:
-            name = cell.metadata.get("aisys", {}).get("exercise", cell.id)
             (ran if result.success else failed).append(name)
             untouched += is_written and YOUR_CODE in cell.source
     saved = _how_long_ago(path.stat().st_mtime)
@@ -49,6 +67,13 @@ def resume(notebook: str | os.PathLike[str] | None = None) -> None:
     print(f"{path.name}, as saved {saved}: {len(ran)} attempt cells are back in place{empty}.")
     if failed:
         print(f"These raised an error: {', '.join(failed)}.")
+
+
+def _name(cell: Any) -> str:
+    """A cell's exercise, its id, or the first line of a cell that the student added."""
+    about = cell.metadata.get("aisys", {})
+    added = repr(cell.source.strip().partition("\n")[0][:60])
+    return str(about.get("exercise") or (cell.id if about else added))
 
 
 def _how_long_ago(saved: float) -> str:

@@ -307,6 +307,11 @@ def slots(stage: str | None = None) -> list[Slot]:
     return sorted(chosen, key=lambda slot: slot.order)
 
 
+def latest_turn() -> int:
+    """The turn of the exercise that was filled last in this process; 0 where none was."""
+    return max((slot.turn for slot in _slots.values()), default=0)
+
+
 def find(key: str) -> Slot:
     """The exercise with this key; raises AttemptError, naming the choices, where there is none."""
     stage, _, name = key.partition(" ")

@@ -5,21 +5,28 @@ are run in a process of their own and the visible cases with them.
 """
 
 import argparse
+import contextlib
 import datetime
 import hashlib
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import aisys
 
+from .apart import how_it_ended
 from .errors import CourseError
 from .slots import LABS, load_lab, slots
 
 SECONDS = 300
+WHAT_TO_DO = (
+    "Mend it, save the notebook and run this again. "
+    "Graded as it is, this is given up and earns nothing; the other exercises are graded."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,10 +63,12 @@ def preflight(notebook: Path) -> dict[str, Any]:
 
     Returns:
         `lab`, `version`, `sha256` of the file, and `exercises`: for each key its state, one of
-        `"passes"`, `"fails"`, `"blocked"`, `"not written"`, `"not attempted"`.
+        `"passes"`, `"fails"`, `"blocked"`, `"not written"`, `"not attempted"`; and `failed_cells`:
+        for exercises whose cell did not run, why.
 
     Raises:
-        CourseError: The file is no notebook of this course, or its cells never end.
+        CourseError: The file is no notebook of this course, its cells never end, or they end the
+            process that runs them.
     """
     try:
         content = notebook.read_bytes()
@@ -72,26 +81,48 @@ def preflight(notebook: Path) -> dict[str, Any]:
     number = next((n for n, package in LABS.items() if lab == f"lab{n}_{package}"), None)
     if number is None:
         raise CourseError(f"{notebook} says that it is {lab!r}, which is no lab of this course.")
-    command = [sys.executable, "-m", "aisys.course.submitting", "--inside", str(notebook)]
-    try:
-        done = subprocess.run(
-            [*command, str(number)], capture_output=True, text=True, timeout=SECONDS
-        )
-        exercises = json.loads(done.stdout.splitlines()[-1])
-    except subprocess.TimeoutExpired:
-        raise CourseError(
-            f"the attempts of {notebook.name} did not end within {SECONDS} s: "
-            "look for a cell with a loop that does not end."
-        ) from None
-    except (ValueError, IndexError):
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise CourseError(f"the attempts of {notebook.name} could not be run: {last}") from None
     return {
         "lab": lab,
         "version": about.get("version"),
         "sha256": hashlib.sha256(content).hexdigest(),
-        "exercises": exercises,
+        **_looked_at(notebook, number),
     }
+
+
+def _looked_at(notebook: Path, lab: int) -> dict[str, Any]:
+    """What the process of its own finds: `exercises`, and `failed_cells`."""
+    command = [sys.executable, "-m", "aisys.course.submitting", "--inside", str(notebook)]
+    with tempfile.TemporaryDirectory(prefix="aisys-submit-") as folder:
+        diary = Path(folder) / "diary.jsonl"
+        diary.touch()
+        try:
+            done = subprocess.run(
+                [*command, str(lab), str(diary)], capture_output=True, text=True, timeout=SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            what = _last(diary).get("running") or f"the attempts of {notebook.name}"
+            raise CourseError(
+                f"{what} did not end within the {SECONDS} s that the whole notebook has here: "
+                f"look for a loop that does not end. {WHAT_TO_DO}"
+            ) from None
+        last = _last(diary)
+    if "exercises" in last:
+        return last
+    said = done.stderr.strip().splitlines()
+    if done.returncode == 1 and said:  # an error of Python's
+        raise CourseError(f"the attempts of {notebook.name} could not be run: {said[-1]}")
+    what = last.get("running", "the course was imported, before any cell")
+    raise CourseError(
+        f"the kernel died while {what} ran: it {how_it_ended(done.returncode)}. {WHAT_TO_DO}"
+    )
+
+
+def _last(diary: Path) -> dict[str, Any]:
+    """The last whole entry of a diary, or an empty one."""
+    for line in reversed(diary.read_text(encoding="utf-8", errors="replace").splitlines()):
+        with contextlib.suppress(ValueError, TypeError):
+            return dict(json.loads(line))
+    return {}
 
 
 def describe(found: dict[str, Any]) -> str:
@@ -102,7 +133,10 @@ def describe(found: dict[str, Any]) -> str:
     if found["version"] != aisys.__version__:
         lines.append(f"The notebook is of version {found['version']}, this is {aisys.__version__}.")
     signs = {"passes": "✓", "fails": "✗", "blocked": "…"}
-    lines += [f"  {signs.get(state, '–')} {key}: {state}" for key, state in states.items()]
+    for key, state in states.items():
+        error = found["failed_cells"].get(key)
+        reason = f" (its cell did not run: {error})" if error else ""
+        lines.append(f"  {signs.get(state, '–')} {key}: {state}{reason}")
     lines.append("Points come from hidden cases, when the notebook is graded.")
     lines.append(f"sha256 {found['sha256']}")
     return "\n".join(lines)
@@ -117,37 +151,47 @@ def write_receipt(notebook: Path, found: dict[str, Any]) -> Path:
     return path
 
 
-def _inside(notebook: str, lab: str) -> None:
-    """In the process of its own: run the attempts, then report on every exercise."""
-    import contextlib
+def _inside(notebook: str, lab: str, diary: str) -> None:
+    """In the process of its own: run the attempts, then report on every exercise.
+
+    What is about to run is written into the diary first, for the case that it ends this process.
+    """
     import io
 
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
     from .checking import report
-    from .resuming import resume
+    from .resuming import run_attempts
+
+    def write(**entry: Any) -> None:
+        with open(diary, "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
 
     with contextlib.redirect_stdout(io.StringIO()):
         InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
-        from .attempts import attempt_magic
+        from . import load_ipython_extension
 
         shell = InteractiveShell.instance()
-        shell.register_magic_function(attempt_magic, "cell", "attempt")  # type: ignore[arg-type]
+        load_ipython_extension(shell)
         load_lab(int(lab))
-        resume(notebook)
+        run_attempts(Path(notebook), shell, lambda name: write(running=f"the cell {name}"))
         stages = list(dict.fromkeys(s.stage for s in slots() if s.stage.startswith(f"{lab}.")))
-        states = {}
-        for entry in (entry for stage in stages for entry in report(stage)):
+        states, failed_cells = {}, {}
+        for entry in (
+            entry for stage in stages for entry in report(stage, lambda what: write(running=what))
+        ):
+            if entry.failed_cell:
+                failed_cells[entry.slot.key] = entry.failed_cell
             state = "passes" if entry.passed else "blocked" if entry.blocked_by else "fails"
             if not entry.written:
                 state = "not written" if entry.attempted else "not attempted"
             states[entry.slot.key] = state
-    print(json.dumps(states))
+    write(exercises=states, failed_cells=failed_cells)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--inside"]:
-        _inside(*sys.argv[2:4])
+        _inside(*sys.argv[2:5])
     else:
         sys.exit(main())
