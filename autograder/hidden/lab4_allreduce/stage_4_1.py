@@ -32,37 +32,35 @@ def _sizes(rng: np.random.Generator, number: int) -> list[int]:
 
 def clocks(rng: np.random.Generator) -> list[Case]:
     """Links that differ by direction and by message, a rank that is late, a slow first message."""
-    alphas = [_log(rng, 1e-6, 1e-4) for _ in range(4)]
-    betas = [_log(rng, 1e-11, 1e-8) for _ in range(4)]
-    nbytes = [int(rng.integers(1, 20_000)) for _ in range(4)]
+    alphas = [_log(rng, 1e-6, 1e-4) for _ in range(2)]
+    betas = [_log(rng, 1e-11, 1e-8) for _ in range(2)]
+    nbytes = [int(rng.integers(1, 20_000)) for _ in range(3)]
+    late = float(rng.uniform(0.1, 1))
     return [
         clock_case(
             f"hidden 1: {nbytes[0]} bytes, no two take the same time", _seed(rng), nbytes[0], 5,
-            jitter=1.0, alpha=alphas[:2], beta=betas[:2],
+            jitter=1.0, alpha=alphas, beta=betas,
         ),
         clock_case(
-            f"hidden 2: {nbytes[1]} bytes, a slow first message", _seed(rng), nbytes[1], 3,
-            first=0.1, jitter=0.3, alpha=alphas[2:], beta=betas[2:],
+            f"hidden 2: {nbytes[1]} bytes, a slow first message, a rank that is late", _seed(rng),
+            nbytes[1], 3, first=0.1, late=late, jitter=0.3,
         ),
         clock_case(
-            f"hidden 3: {nbytes[2]} bytes, a rank that is late", _seed(rng), nbytes[2], 4,
-            late=float(rng.uniform(0.1, 1)), jitter=0.3,
-        ),
-        clock_case(
-            f"hidden 4: {nbytes[3]} bytes, three ranks, sends wait", _seed(rng), nbytes[3], 2,
+            f"hidden 3: {nbytes[2]} bytes, three ranks, sends wait", _seed(rng), nbytes[2], 2,
             ranks=3, synchronous=True, jitter=0.3,
         ),
-        clock_case("hidden 5: no byte, one round trip", _seed(rng), 0, 1, jitter=0.3),
+        clock_case("hidden 4: no byte, one round trip", _seed(rng), 0, 1, jitter=0.3),
     ]  # fmt: skip
 
 
 def messages(rng: np.random.Generator) -> list[Case]:
-    """Counted runs of two and more ranks, also without a round trip that counts."""
+    """Counted runs, of three ranks and of two without a round trip that counts."""
     nbytes, repeats = int(rng.integers(1, 5000)), int(rng.integers(2, 7))
     return [
-        message_case(f"hidden 1: {repeats} round trips of {nbytes} bytes", 2, nbytes, repeats),
-        message_case("hidden 2: three ranks", 3, 8 * nbytes, 3),
-        message_case("hidden 3: only the one that does not count", 2, 10, 0),
+        message_case(
+            f"hidden 1: {repeats} round trips of {nbytes} bytes, three ranks", 3, nbytes, repeats
+        ),
+        message_case("hidden 2: only the one that does not count", 2, 10, 0),
     ]
 
 
@@ -201,6 +199,46 @@ def ping_pong(transport, nbytes, repeats, clock=perf_counter):
         replace={"return seconds[1:] if transport.rank == 0 else []": "return seconds[1:]"},
     ),
     Mistake(
+        "4.1 ping_pong",
+        "one number in place of a list",
+        hint="Each round trip's seconds are asked for, in a list: the choice between mean and "
+        "median is that of one_way_seconds.",
+        replace={
+            "return seconds[1:] if transport.rank == 0 else []": (
+                "return float(np.median(seconds[1:] or [0.0])) if transport.rank == 0 else []"
+            )
+        },
+    ),
+    Mistake(
+        "4.1 ping_pong",
+        "nothing comes back from rank 1",
+        hint="Every rank returns a list. Rank 1 and those above have no times to tell: theirs is "
+        "empty, [], and not None.",
+        replace={
+            "        return []\n": "        return None\n",
+            "return seconds[1:] if transport.rank == 0 else []": (
+                "return seconds[1:] if transport.rank == 0 else None"
+            ),
+        },
+    ),
+    Mistake(
+        "4.1 ping_pong",
+        "every rank but 0 answers",
+        hint="`else` is every rank but 0. A third one waits there for a message from rank 0 that "
+        "never comes: only ranks 0 and 1 take part.",
+        replace={"    if transport.rank > 1:\n        return []\n": ""},
+    ),
+    Mistake(
+        "4.1 ping_pong",
+        "a short answer",
+        hint="The way back counts, too: rank 1 sends as many bytes as it received, not a short "
+        "sign that they are there.",
+        replace={
+            "transport.recv(message, 1)": "transport.recv(message[:1], 1)",
+            "transport.send(message, 0)": "transport.send(message[:1], 0)",
+        },
+    ),
+    Mistake(
         "4.1 one_way_seconds",
         "the mean",
         hint="One round trip in which the machine did something else moves the mean as far as it "
@@ -225,6 +263,13 @@ def ping_pong(transport, nbytes, repeats, clock=perf_counter):
         hint="The shortest round trip is the one in which everything happened to fit. What a "
         "message usually takes is asked for.",
         replace={"np.median": "np.min"},
+    ),
+    Mistake(
+        "4.1 one_way_seconds",
+        "one median of all",
+        hint="A number for each size is asked for, [sizes]. Without an axis, np.median takes all "
+        "sizes together.",
+        replace={", axis=0)": ")"},
     ),
     Mistake(
         "4.1 fit_alpha_beta",
@@ -295,6 +340,13 @@ def fit_alpha_beta(sizes, seconds):
 """,
     ),
     Mistake(
+        "4.1 fit_alpha_beta",
+        "two numbers in place of a model",
+        hint="The two numbers are right, but they travel as `CostModel(alpha, beta)`, which names "
+        "them.",
+        replace={"CostModel(float(alpha), float(beta))": "float(alpha), float(beta)"},
+    ),
+    Mistake(
         "4.1 size_for_share",
         "half of the bandwidth for every share",
         hint="alpha / beta is the size at which half of the bandwidth is reached. Where does the "
@@ -321,6 +373,17 @@ def fit_alpha_beta(sizes, seconds):
         hint="beta is in seconds a byte. Which of alpha * beta and alpha / beta is a number of "
         "bytes?",
         replace={"model.alpha / model.beta": "model.alpha * model.beta"},
+    ),
+    Mistake(
+        "4.1 size_for_share",
+        "rounded to whole bytes",
+        hint="The size that the formula gives is asked for. Rounding it to whole bytes changes a "
+        "small one by more than a little.",
+        replace={
+            "return share / (1 - share) * model.alpha / model.beta": (
+                "return round(share / (1 - share) * model.alpha / model.beta)"
+            )
+        },
     ),
     Mistake(
         "4.1 best_pieces",
@@ -372,6 +435,40 @@ def best_pieces(model, nbytes, hops):
         source="""
 def best_pieces(model, nbytes, hops):
     return max(1, round(nbytes * model.beta / model.alpha))
+""",
+    ),
+    Mistake(
+        "4.1 best_pieces",
+        "the bytes of one piece",
+        hint="`seconds(steps, nbytes)` takes the bytes of all its messages together. nbytes / m "
+        "are those of one piece, and hops - 1 + m pieces follow one another.",
+        source="""
+def best_pieces(model, nbytes, hops):
+    def chain_seconds(pieces):
+        return model.seconds(hops - 1 + pieces, nbytes / pieces)
+
+    below = floor(sqrt(nbytes * model.beta / model.alpha))
+    return min(max(1, below), below + 1, key=chain_seconds)
+""",
+    ),
+    Mistake(
+        "4.1 best_pieces",
+        "the size of a piece",
+        hint="How many pieces there are is asked for, not how many bytes each of them has.",
+        replace={
+            "return min(max(1, below), below + 1, key=chain_seconds)": (
+                "return nbytes / min(max(1, below), below + 1, key=chain_seconds)"
+            )
+        },
+    ),
+    Mistake(
+        "4.1 best_pieces",
+        "the formula's number, not a whole one",
+        hint="Nobody can cut a message into 2.47 pieces: of the two whole numbers beside it take "
+        "the better one, and at least one.",
+        source="""
+def best_pieces(model, nbytes, hops):
+    return max(1.0, sqrt((hops - 1) * nbytes * model.beta / model.alpha))
 """,
     ),
 ]

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from aisys.allreduce.checks.trees import array_case, cost_case, tree_case
+from aisys.allreduce.checks.sums import array_case
+from aisys.allreduce.checks.trees import cost_case, tree_case
 from aisys.course import Case
 from autograder.catalogue import Alternative, Mistake
 
@@ -27,30 +28,30 @@ def trees(rng: np.random.Generator) -> list[Case]:
 
 def rooted(rng: np.random.Generator) -> list[Case]:
     """Any root, sizes that are no power of two, all kinds of arrays."""
-    odd, n = int(rng.choice([5, 6, 7])), int(rng.integers(100, 1000))
-    root, other = int(rng.integers(1, odd)), int(rng.integers(1, 8))
+    ranks, n = int(rng.choice([6, 7, 8])), int(rng.integers(100, 1000))
+    root, seeds = int(rng.integers(1, ranks)), [_seed(rng) for _ in range(5)]
     return [
-        array_case(f"hidden 1: {odd} ranks, {n} elements", _seed(rng), odd, n, root=0),
-        array_case(f"hidden 2: {odd} ranks, root {root}", _seed(rng), odd, 7, "float32", root=root),
-        array_case(f"hidden 3: 8 ranks, root {other}", _seed(rng), 8, 3, "int64", root=other),
-        array_case("hidden 4: nothing in it", _seed(rng), 3, 0, "int32", root=2),
-        array_case("hidden 5: transposed", _seed(rng), 4, 3 * odd, layout="transposed", root=3),
-        array_case("hidden 6: one number, no axis", _seed(rng), 2, 1, layout="scalar", root=1),
-        array_case("hidden 7: one rank", _seed(rng), 1, 5, root=0),
+        array_case(
+            f"hidden 1: {ranks} ranks, root {root}", seeds[0], ranks, n, dtype="float32", root=root
+        ),
+        array_case("hidden 2: 5 ranks, whole numbers", seeds[1], 5, 3, dtype="int64", root=0),
+        array_case("hidden 3: transposed", seeds[2], 3, ranks, 3, layout="transposed", root=2),
+        array_case("hidden 4: one number, no axis", seeds[3], 2, root=1),
+        array_case("hidden 5: one rank, nothing in it", seeds[4], 1, 0, dtype="int32", root=0),
     ]
 
 
 def sums(rng: np.random.Generator) -> list[Case]:
     """Any number of ranks, all kinds of arrays."""
-    odd, n = int(rng.choice([5, 6, 7])), int(rng.integers(100, 1000))
+    ranks, n = int(rng.choice([5, 6, 7])), int(rng.integers(100, 1000))
+    seeds = [_seed(rng) for _ in range(5)]
+    every_second = {"dtype": "int8", "layout": "every second"}
     return [
-        array_case(f"hidden 1: {odd} ranks, {n} elements", _seed(rng), odd, n),
-        array_case("hidden 2: 8 ranks", _seed(rng), 8, n // 2, "float32"),
-        array_case("hidden 3: small whole numbers that wrap", _seed(rng), 3, 9, "int8"),
-        array_case("hidden 4: nothing in it", _seed(rng), 4, 0),
-        array_case("hidden 5: every second element", _seed(rng), odd, 20, layout="strided"),
-        array_case("hidden 6: one number, no axis", _seed(rng), 3, 1, layout="scalar"),
-        array_case("hidden 7: one rank", _seed(rng), 1, 6, layout="transposed"),
+        array_case(f"hidden 1: {ranks} ranks, {n} elements", seeds[0], ranks, n, dtype="float32"),
+        array_case("hidden 2: small whole numbers that wrap", seeds[1], 3, 9, **every_second),
+        array_case("hidden 3: transposed", seeds[2], 4, ranks, 3, layout="transposed"),
+        array_case("hidden 4: one number, no axis", seeds[3], 2),
+        array_case("hidden 5: one rank, nothing in it", seeds[4], 1, 0),
     ]
 
 
@@ -143,6 +144,19 @@ def tree_neighbours(rank, world_size, root=0):
         replace={"return parent, children": "return parent, children[::-1]"},
     ),
     Mistake(
+        "4.2 tree_neighbours",
+        "the root is its own parent",
+        hint="0 has no one bit that could become 0: the root has nobody above it, and its parent "
+        "is None.",
+        replace={"None if relative == 0 else (without_lowest_bit": "(without_lowest_bit"},
+    ),
+    Mistake(
+        "4.2 tree_neighbours",
+        "the children alone",
+        hint="Two things come back: the parent, and the list of the children.",
+        replace={"return parent, children": "return children"},
+    ),
+    Mistake(
         "4.2 broadcast",
         "the root sends to everybody",
         hint="The result is right, and the root sends n - 1 messages one after another while "
@@ -193,6 +207,26 @@ def broadcast(transport, data, root=0):
         hint="A rank in the middle of the tree sends its own array to its children. What has just "
         "arrived is what they need.",
         replace={"transport.send(received, child)": "transport.send(data, child)"},
+    ),
+    Mistake(
+        "4.2 broadcast",
+        "what recv returns is passed on",
+        hint="recv returns None: it fills the array that it is given. Keep that array and pass it "
+        "on.",
+        replace={
+            "received = np.empty(data.shape, data.dtype)\n": "",
+            "transport.recv(received, parent)": (
+                "received = transport.recv(np.empty(data.shape, data.dtype), parent)"
+            ),
+        },
+    ),
+    Mistake(
+        "4.2 broadcast",
+        "the root alone returns the array",
+        hint="Every rank returns the array, also one that has no children.",
+        replace={
+            "    return received": "    return received if parent is None or children else None"
+        },
     ),
     Mistake(
         "4.2 reduce",
@@ -262,6 +296,24 @@ def reduce(transport, data, root=0):
         },
     ),
     Mistake(
+        "4.2 reduce",
+        "what recv returns is added",
+        hint="recv returns None: it fills the array that it is given, and that is what there is "
+        "to add.",
+        replace={
+            "        transport.recv(arrived, child)\n        total += arrived": (
+                "        total += transport.recv(arrived, child)"
+            )
+        },
+    ),
+    Mistake(
+        "4.2 reduce",
+        "a buffer of another dtype",
+        hint="np.empty makes float64 unless it is told otherwise, and `out` has to have the dtype "
+        "of what comes: np.empty(data.shape, data.dtype).",
+        replace={"np.empty_like(total)": "np.empty(data.shape)"},
+    ),
+    Mistake(
         "4.2 tree_allreduce",
         "nothing comes down again",
         hint="reduce leaves the sum on the root only. How do the other ranks get it?",
@@ -286,6 +338,13 @@ def tree_allreduce(transport, data):
         result = total if total is not None else result
     return result
 """,
+    ),
+    Mistake(
+        "4.2 tree_allreduce",
+        "None passed on",
+        hint="reduce returns None on every rank but the root, and broadcast needs an array there, "
+        "too: for its shape and dtype. data has both.",
+        replace={"data if total is None else total": "total"},
     ),
     Mistake(
         "4.2 tree_cost",
@@ -320,6 +379,13 @@ def tree_allreduce(transport, data):
         hint="Each message on the critical path carries the whole array, and they follow one "
         "another: their bytes add up.",
         replace={"steps * nbytes,": "nbytes,"},
+    ),
+    Mistake(
+        "4.2 tree_cost",
+        "all ranks send in every step",
+        hint="In a step of the tree only some of the ranks send: on the way up each sends once, "
+        "and the root not at all. Count messages, not steps.",
+        replace={"2 * (world_size - 1) * nbytes": "steps * world_size * nbytes"},
     ),
 ]
 

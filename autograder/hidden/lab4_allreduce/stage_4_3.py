@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from aisys.allreduce.checks.ring import bounds_case, gather_case, ring_case, waiting
+from aisys.allreduce.checks.ring import bounds_case, gather_case, waiting
+from aisys.allreduce.checks.sums import array_case
 from aisys.course import Case
 from autograder.catalogue import Alternative, Mistake
 
@@ -27,71 +28,67 @@ def bounds(rng: np.random.Generator) -> list[Case]:
 
 def scattered(rng: np.random.Generator) -> list[Case]:
     """Chunks of one size; whole numbers with more digits than a float has."""
-    ranks = int(rng.integers(3, 8))
+    ranks = int(rng.integers(3, 7))
     each = int(rng.integers(20, 200))
     return [
-        ring_case(f"hidden 1: {ranks} ranks", _seed(rng), ranks, each * ranks),
-        ring_case("hidden 2: whole numbers", _seed(rng), 3, 3 * each, dtype="int64"),
-        ring_case("hidden 3: float32, two ranks", _seed(rng), 2, 2 * each, dtype="float32"),
+        array_case(f"hidden 1: {ranks} ranks", _seed(rng), ranks, each * ranks, dtype="float32"),
+        array_case("hidden 2: two ranks, whole numbers", _seed(rng), 2, 2 * each, dtype="int64"),
     ]
 
 
 def scattered_waiting(rng: np.random.Generator) -> list[Case]:
-    """Even, uneven and empty chunks where a send waits, ranks in any order."""
-    ranks = int(rng.integers(3, 8))
+    """Uneven and empty chunks where a send waits, ranks in any order."""
+    ranks = int(rng.integers(3, 7))
     each = int(rng.integers(20, 200))
     rest = int(rng.integers(1, ranks))
     return waiting(
-        ring_case(f"hidden 4: {ranks} ranks, even chunks", _seed(rng), ranks, each * ranks),
-        ring_case("hidden 5: uneven chunks", _seed(rng), ranks, each * ranks + rest),
-        ring_case("hidden 6: empty chunks", _seed(rng), ranks, rest),
+        array_case("hidden 3: uneven chunks", _seed(rng), ranks, each * ranks + rest),
+        array_case("hidden 4: empty chunks", _seed(rng), ranks, rest),
     )
 
 
 def gathered(rng: np.random.Generator) -> list[Case]:
     """Any chunk to start from."""
-    ranks = int(rng.integers(3, 8))
+    ranks = int(rng.integers(3, 7))
     first = int(rng.integers(2, ranks))
     each = int(rng.integers(20, 200))
     return [
-        gather_case(f"hidden 1: {ranks} ranks", _seed(rng), ranks, each * ranks, 1),
-        gather_case(f"hidden 2: rank 0 has chunk {first}", _seed(rng), ranks, each * ranks, first),
+        gather_case(f"hidden 1: rank 0 has chunk {first}", _seed(rng), ranks, each * ranks, first)
     ]
 
 
 def gathered_waiting(rng: np.random.Generator) -> list[Case]:
-    """Even, uneven and empty chunks where a send waits, ranks in any order."""
-    ranks = int(rng.integers(3, 8))
-    first = int(rng.integers(2, ranks))
+    """Uneven and empty chunks where a send waits, ranks in any order."""
+    ranks = int(rng.integers(3, 7))
     each = int(rng.integers(20, 200))
     rest = int(rng.integers(1, ranks))
     return waiting(
-        gather_case("hidden 3: even chunks", _seed(rng), ranks, each * ranks, 1),
-        gather_case("hidden 4: uneven chunks", _seed(rng), ranks, each * ranks + rest, 0),
-        gather_case("hidden 5: empty chunks", _seed(rng), ranks, rest, first, dtype="int64"),
+        gather_case("hidden 2: uneven chunks", _seed(rng), ranks, each * ranks + rest, 1),
+        gather_case("hidden 3: empty chunks", _seed(rng), ranks, rest, 0, dtype="int64"),
     )
 
 
 def reduced(rng: np.random.Generator) -> list[Case]:
     """Shapes, kinds of numbers and layouts."""
-    ranks = int(rng.integers(3, 8))
+    ranks = int(rng.integers(3, 7))
     a, b = (int(size) for size in rng.integers(5, 20, 2))
     small = int(rng.integers(1, ranks))
+    every_second = {"dtype": "float32", "layout": "every second"}
     return [
-        ring_case(f"hidden 1: {ranks} ranks, even chunks", _seed(rng), ranks, ranks, a),
-        ring_case(f"hidden 2: {small} elements", _seed(rng), ranks, small),
-        ring_case("hidden 3: whole numbers of 60 bits", _seed(rng), 3, a, b, dtype="int64"),
-        ring_case("hidden 4: float32, transposed", _seed(rng), 3, a, b, 2, dtype="float32",
-                  layout="transposed"),
-        ring_case("hidden 5: every second column", _seed(rng), 4, a, b, layout="every second"),
-        ring_case("hidden 6: no elements", _seed(rng), 3, 0, a),
-        ring_case("hidden 7: small whole numbers, one rank", _seed(rng), 1, a, dtype="uint8"),
+        array_case(f"hidden 1: {ranks} ranks, even chunks", _seed(rng), ranks, ranks, a),
+        array_case(f"hidden 2: {small} elements", _seed(rng), ranks, small, **every_second),
+        array_case(
+            "hidden 3: whole numbers of 60 bits, transposed", _seed(rng), 3, a, b, 2,
+            dtype="int64", layout="transposed",
+        ),
+        array_case("hidden 4: no elements", _seed(rng), 2, 0, a),
+        array_case("hidden 5: small whole numbers, one rank", _seed(rng), 1, a, dtype="uint8"),
     ]  # fmt: skip
 
 
 def reduced_waiting(rng: np.random.Generator) -> list[Case]:
-    """Three of them where a send waits, ranks in any order."""
-    return waiting(*reduced(rng)[:3])
+    """One of them where a send waits, ranks in any order."""
+    return waiting(reduced(rng)[0])
 
 
 CASES = {
@@ -162,6 +159,35 @@ MISTAKES = [
         replace={
             "[i * size + min(i, larger) for": "[i * n // world_size for",
         },
+    ),
+    Mistake(
+        "4.3 chunk_bounds",
+        "the beginning is missing",
+        hint="The first bound is 0: chunk 0 is array[bounds[0] : bounds[1]].",
+        replace={"range(world_size + 1)": "range(1, world_size + 1)"},
+    ),
+    Mistake(
+        "4.3 chunk_bounds",
+        "sizes for bounds",
+        hint="These are the sizes of the chunks. A bound is where a chunk begins: the sum of the "
+        "sizes before it.",
+        replace={
+            "[i * size + min(i, larger) for i in range(world_size + 1)]": (
+                "[size + (i < larger) for i in range(world_size)]"
+            )
+        },
+    ),
+    Mistake(
+        "4.3 chunk_bounds",
+        "pairs of start and stop",
+        hint="One list of world_size + 1 numbers is asked for: where a chunk ends the next one "
+        "begins, so that each bound is said once.",
+        source="""
+def chunk_bounds(n, world_size):
+    size, larger = divmod(n, world_size)
+    bounds = [i * size + min(i, larger) for i in range(world_size + 1)]
+    return list(zip(bounds[:-1], bounds[1:]))
+""",
     ),
     Mistake(
         "4.3 reduce_scatter",
@@ -298,6 +324,38 @@ def reduce_scatter(transport, data):
         replace={"return (rank + 1) % world_size": "return rank"},
     ),
     Mistake(
+        "4.3 reduce_scatter",
+        "added, but not in place",
+        hint="`mine = mine + part` makes a new array, and data stays as it was. `mine += part` "
+        "adds in the memory of data.",
+        replace={"mine += part": "mine = mine + part"},
+    ),
+    Mistake(
+        "4.3 reduce_scatter",
+        "the ring runs the other way",
+        hint="A rank sends to the next one, rank + 1, and receives from the one before. The "
+        "numbers of your chunks belong to that direction.",
+        replace={
+            "(rank + 1) % world_size, (rank - 1) % world_size": (
+                "(rank - 1) % world_size, (rank + 1) % world_size"
+            )
+        },
+    ),
+    Mistake(
+        "4.3 reduce_scatter",
+        "a buffer of another dtype",
+        hint="np.empty makes float64 unless it is told otherwise, and `out` has to have the dtype "
+        "of what comes: np.empty(size, data.dtype).",
+        replace={"np.empty(bounds[1], data.dtype)": "np.empty(bounds[1])"},
+    ),
+    Mistake(
+        "4.3 reduce_scatter",
+        "the number is not returned",
+        hint="The sums are right. Return the number of the chunk that is complete here, so that "
+        "all_gather knows where to begin.",
+        replace={"    return (rank + 1) % world_size": "    return None"},
+    ),
+    Mistake(
         "4.3 all_gather",
         "starts from the own rank",
         hint="The first chunk that a rank passes on is the one that is complete there. Its number "
@@ -358,6 +416,43 @@ def reduce_scatter(transport, data):
             _GATHER_SENDS: (
                 "transport.send(data[bounds[sent] : bounds[sent + 1]], after)\n"
                 "        transport.recv(data[bounds[received] : bounds[received + 1]], before)\n"
+            )
+        },
+    ),
+    Mistake(
+        "4.3 all_gather",
+        "starts from the chunk with the rank's number",
+        hint="This rank's complete chunk is not chunk `rank`, as in the first step of "
+        "reduce_scatter: its number is `complete`. Begin there.",
+        replace={
+            "(complete - step) % world_size, (complete - step - 1) % world_size": (
+                "(rank - step) % world_size, (rank - step - 1) % world_size"
+            )
+        },
+    ),
+    Mistake(
+        "4.3 all_gather",
+        "the numbers go up",
+        hint="What comes from the rank before is its complete chunk, and its number is one less "
+        "than yours. Do the numbers of your chunks go down with the steps?",
+        replace={
+            "(complete - step) % world_size, (complete - step - 1) % world_size": (
+                "(complete + step) % world_size, (complete + step + 1) % world_size"
+            )
+        },
+    ),
+    Mistake(
+        "4.3 all_gather",
+        "received, but not put in place",
+        hint="What arrives has to get into data: give recv the chunk of data itself, or copy what "
+        "came with data[...] = part. A new name for it changes nothing there.",
+        replace={
+            _GATHER_SENDS: (
+                "mine = data[bounds[received] : bounds[received + 1]]\n"
+                "        part = np.empty_like(mine)\n"
+                "        transport.sendrecv("
+                "data[bounds[sent] : bounds[sent + 1]], after, part, before)\n"
+                "        mine = part\n"
             )
         },
     ),
@@ -428,6 +523,28 @@ def ring_allreduce(transport, data):
         replace={
             "all_gather(transport, flat, reduce_scatter(transport, flat))": (
                 "reduce_scatter(transport, flat)\n    all_gather(transport, flat, transport.rank)"
+            )
+        },
+    ),
+    Mistake(
+        "4.3 ring_allreduce",
+        "what all_gather returns",
+        hint="all_gather returns None: it fills the array that it is given. That array is the "
+        "result.",
+        replace={
+            "    all_gather(transport, flat, reduce_scatter(transport, flat))\n    return total": (
+                "    return all_gather(transport, flat, reduce_scatter(transport, flat))"
+            )
+        },
+    ),
+    Mistake(
+        "4.3 ring_allreduce",
+        "not gathered",
+        hint="After reduce_scatter each rank has one chunk of the sum. all_gather brings the "
+        "others.",
+        replace={
+            "all_gather(transport, flat, reduce_scatter(transport, flat))": (
+                "reduce_scatter(transport, flat)"
             )
         },
     ),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from aisys.allreduce.checks.doubling import member_case, window_case
-from aisys.allreduce.checks.trees import array_case
+from aisys.allreduce.checks.sums import array_case
 from aisys.course import Case
 from autograder.catalogue import Alternative, Mistake
 
@@ -13,32 +13,28 @@ def _seed(rng: np.random.Generator) -> int:
 
 
 def folds(rng: np.random.Generator) -> list[Case]:
-    """One rank too many, as many as can be, something between, and none."""
-    n = int(rng.integers(2, 40))
+    """One rank too many, two of them, and none."""
+    n, seeds = int(rng.integers(2, 40)), [_seed(rng) for _ in range(4)]
     return [
-        array_case(f"hidden 1: 5 ranks, {n} elements", _seed(rng), 5, n),
-        array_case("hidden 2: 7 ranks", _seed(rng), 7, 3, "float32"),
-        array_case("hidden 3: 6 ranks, small whole numbers that wrap", _seed(rng), 6, n, "int8"),
-        array_case("hidden 4: 8 ranks", _seed(rng), 8, 2),
-        array_case("hidden 5: 3 ranks, nothing in the arrays", _seed(rng), 3, 0, "int64"),
-        array_case("hidden 6: one rank", _seed(rng), 1, 4),
+        array_case("hidden 1: 5 ranks, numbers that wrap", seeds[0], 5, n, dtype="int8"),
+        array_case("hidden 2: 6 ranks", seeds[1], 6, 3, dtype="float32"),
+        array_case(f"hidden 3: 4 ranks, {n} elements", seeds[2], 4, n),
+        array_case("hidden 4: one rank, nothing in the array", seeds[3], 1, 0, dtype="int64"),
     ]
 
 
 def sums(rng: np.random.Generator) -> list[Case]:
     """Any number of ranks, all kinds of arrays, and sends that wait."""
     odd, n = int(rng.choice([5, 6, 7])), int(rng.integers(300, 1000)) | 1
+    seeds, every_second = [_seed(rng) for _ in range(7)], {"layout": "every second"}
     return [
-        array_case(f"hidden 1: {odd} ranks, {n} elements", _seed(rng), odd, n),
-        array_case(f"hidden 2: 8 ranks, {n + 2} elements", _seed(rng), 8, n + 2, "float32"),
-        array_case(f"hidden 3: 4 ranks, {n} elements", _seed(rng), 4, n),
-        array_case("hidden 4: small whole numbers that wrap", _seed(rng), 3, 10, "int8"),
-        array_case("hidden 5: nothing in it", _seed(rng), odd, 0),
-        array_case("hidden 6: transposed", _seed(rng), 4, 3 * odd, layout="transposed"),
-        array_case("hidden 7: one number, no axis", _seed(rng), odd, 1, layout="scalar"),
-        array_case("hidden 8: every second element", _seed(rng), 2, 8, "int32", "strided"),
-        array_case("hidden 9: sends wait", _seed(rng), odd, 12, waits=True),
-        array_case("hidden 10: one rank", _seed(rng), 1, 3),
+        array_case(f"hidden 1: {odd} ranks, {n} elements", seeds[0], odd, n),
+        array_case(f"hidden 2: 8 ranks, {n + 2} elements", seeds[1], 8, n + 2, dtype="float32"),
+        array_case("hidden 3: numbers that wrap", seeds[2], 3, 10, dtype="int8", **every_second),
+        array_case("hidden 4: transposed", seeds[3], 4, odd, 3, layout="transposed"),
+        array_case("hidden 5: one number, no axis", seeds[4], 3),
+        array_case("hidden 6: sends wait", seeds[5], odd, 12, waits=True),
+        array_case("hidden 7: one rank, nothing in it", seeds[6], 1, 0),
     ]
 
 
@@ -57,19 +53,14 @@ def windows(rng: np.random.Generator) -> list[Case]:
 
 def exchanges(rng: np.random.Generator) -> list[Case]:
     """Members that are all ranks, that are not, in an order of their own; sends that wait."""
-    n = int(rng.integers(100, 500))
-    some = sorted(int(rank) for rank in rng.permutation(np.arange(1, 8))[:4])
-    mixed = [int(rank) for rank in rng.permutation(4)]
+    n, seeds = int(rng.integers(100, 500)), [_seed(rng) for _ in range(5)]
+    some = [int(rank) for rank in rng.permutation(np.arange(1, 6))[:4]]
     return [
-        member_case(
-            f"hidden 1: 8 members, {8 * n + 3} elements", _seed(rng), [*range(8)], 8 * n + 3
-        ),
-        member_case(f"hidden 2: ranks {some}", _seed(rng), some, 4 * n + 1, "int32"),
-        member_case(f"hidden 3: ranks in the order {mixed}", _seed(rng), mixed, 10),
-        member_case("hidden 4: 8 members, 3 elements", _seed(rng), [*range(8)], 3),
-        member_case("hidden 5: two members, sends wait", _seed(rng), [0, 2], 5, waits=True),
-        member_case("hidden 6: one member", _seed(rng), [1], 6),
-        member_case("hidden 7: no element", _seed(rng), [0, 1], 0),
+        member_case(f"hidden 1: 8 members, {8 * n + 3} elements", seeds[0], [*range(8)], 8 * n + 3),
+        member_case(f"hidden 2: ranks {some} in this order", seeds[1], some, 4 * n + 1, "int32"),
+        member_case("hidden 3: 4 members, 3 elements", seeds[2], [*range(4)], 3),
+        member_case("hidden 4: two members, sends wait", seeds[3], [0, 2], 5, waits=True),
+        member_case("hidden 5: one member, no element", seeds[4], [1], 0),
     ]
 
 
@@ -148,6 +139,34 @@ def fold(transport, data):
         },
     ),
     Mistake(
+        "4.4 fold",
+        "added, but not in place",
+        hint="`data = data + arrived` makes a new array, and the caller's stays as it was. "
+        "`data += arrived` adds in the caller's memory.",
+        replace={"data += arrived": "data = data + arrived"},
+    ),
+    Mistake(
+        "4.4 fold",
+        "nothing comes back from the ranks that are left out",
+        hint="Every rank returns the list of those that go on, also one that is not in it: that is "
+        "how it knows.",
+        replace={
+            "transport.send(data, rank + 1)": (
+                "transport.send(data, rank + 1)\n            return None"
+            )
+        },
+    ),
+    Mistake(
+        "4.4 fold",
+        "how many go on",
+        hint="Which ranks go on is asked for, a list; its length is p.",
+        replace={
+            "return [*range(1, 2 * pairs, 2), *range(2 * pairs, world_size)]": (
+                "return world_size - pairs"
+            )
+        },
+    ),
+    Mistake(
         "4.4 unfold",
         "nobody gets it back",
         hint="The even ranks of the pairs have waited since fold, and still have their own arrays.",
@@ -175,6 +194,28 @@ def unfold(transport, data):
         replace={
             "if rank < 2 * pairs:\n        if rank % 2 == 0:": (
                 "if pairs and rank < world_size - world_size % 2:\n        if rank % 2 == 0:"
+            )
+        },
+    ),
+    Mistake(
+        "4.4 unfold",
+        "the way of fold once more",
+        hint="Now the odd rank of a pair has the result, so that it sends, and the even one "
+        "receives.",
+        replace={
+            "transport.recv(data, rank + 1)": "transport.send(data, rank + 1)",
+            "transport.send(data, rank - 1)": "transport.recv(data, rank - 1)",
+        },
+    ),
+    Mistake(
+        "4.4 unfold",
+        "received, but not put in place",
+        hint="`data = arrived` gives another array the name data, and the caller's stays as it "
+        "was. Receive into data itself.",
+        replace={
+            "transport.recv(data, rank + 1)": (
+                "arrived = np.empty_like(data)\n            transport.recv(arrived, rank + 1)\n"
+                "            data = arrived"
             )
         },
     ),
@@ -245,6 +286,22 @@ def recursive_doubling_allreduce(transport, data):
         replace={_COPY: "total = np.ascontiguousarray(data).reshape(np.shape(data))"},
     ),
     Mistake(
+        "4.4 recursive_doubling_allreduce",
+        "the number of the step for the distance",
+        hint="The partners are me XOR 1, 2, 4, ...: in step k the distance is 1 << k, not k.",
+        replace={
+            "distance = 1\n": "distance = 0\n",
+            "while distance < len(members)": "while 1 << distance < len(members)",
+            "distance *= 2": "distance += 1",
+        },
+    ),
+    Mistake(
+        "4.4 recursive_doubling_allreduce",
+        "a member that was left out asks for its number",
+        hint="A rank that fold left out has no number among the members. It waits for unfold.",
+        replace={"if transport.rank in members:": "if members:"},
+    ),
+    Mistake(
         "4.4 halving_window",
         "the remainder dropped",
         hint="n is seldom a multiple of members. With chunks of n // members elements the last "
@@ -295,6 +352,31 @@ def halving_window(number, members, n, step):
         hint="The window contains the own chunk, but it does not begin there: partners have to "
         "agree where the halves are. Its first chunk is a multiple of its size.",
         replace={"number // chunks * chunks": "min(number, members - chunks)"},
+    ),
+    Mistake(
+        "4.4 halving_window",
+        "a pair in place of a slice",
+        hint="Both ends are right: return slice(start, stop), which can be put between the "
+        "brackets of an array.",
+        replace={
+            "return slice(first * n // members, (first + chunks) * n // members)": (
+                "return first * n // members, (first + chunks) * n // members"
+            )
+        },
+    ),
+    Mistake(
+        "4.4 halving_window",
+        "halves of halves in elements",
+        hint="Halving the number of elements again and again rounds in each step. Halve the "
+        "number of chunks instead: chunk i begins at i * n // members.",
+        source="""
+def halving_window(number, members, n, step):
+    low, high = 0, n
+    for k in range(1, step + 1):
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if number & (members >> k) else (low, middle)
+    return slice(low, high)
+""",
     ),
     Mistake(
         "4.4 halving_reduce_scatter",
@@ -352,6 +434,22 @@ def halving_reduce_scatter(transport, data, members):
         },
     ),
     Mistake(
+        "4.4 halving_reduce_scatter",
+        "a buffer of the size that is sent",
+        hint="What arrives is what this rank keeps. The two halves may differ by an element, so "
+        "that the buffer has to have the size of `mine`.",
+        replace={"arrived[: mine.stop - mine.start]": "arrived[: theirs.stop - theirs.start]"},
+    ),
+    Mistake(
+        "4.4 halving_reduce_scatter",
+        "added, but not in place",
+        hint="`kept = kept + part` makes a new array, and data stays as it was. `data[mine] += "
+        "part` adds in the caller's memory.",
+        replace={
+            "data[mine] += part": "kept = data[mine]\n        kept = kept + part",
+        },
+    ),
+    Mistake(
         "4.4 doubling_all_gather",
         "in the order of the halving",
         hint="In the end of the reduce-scatter a rank has one complete chunk. It can only pass on "
@@ -399,6 +497,17 @@ def doubling_all_gather(transport, data, members):
             "data[mine], members[partner], data[theirs], members[partner]": (
                 "data[mine], partner, data[theirs], partner"
             )
+        },
+    ),
+    Mistake(
+        "4.4 doubling_all_gather",
+        "received, but not put in place",
+        hint="What arrives has to get into data: receive into data[theirs] itself, or copy what "
+        "came there. A new name for it changes nothing.",
+        replace={
+            _GATHER: "theirs_here = data[theirs]\n        part = np.empty_like(theirs_here)\n"
+            "        transport.sendrecv(data[mine], members[partner], part, members[partner])\n"
+            "        theirs_here = part"
         },
     ),
     Mistake(
@@ -450,6 +559,13 @@ def halving_doubling_allreduce(transport, data):
         "the input changed",
         hint="total is the input itself, so that += changes the caller's array. Begin with a copy.",
         replace={_COPY: "total = np.ascontiguousarray(data).reshape(np.shape(data))"},
+    ),
+    Mistake(
+        "4.4 halving_doubling_allreduce",
+        "the shape is lost",
+        hint="The result has the input's shape. reshape(-1) of a contiguous array shares its "
+        "memory: what is summed in flat is in total.",
+        replace={"return total": "return flat"},
     ),
 ]
 

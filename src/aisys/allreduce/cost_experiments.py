@@ -27,15 +27,16 @@ Way = str | Connect
 
 
 def round_trips(
-    ways: Mapping[str, Way], sizes: Sequence[int] = SIZES, rounds: int = 5
+    ways: Mapping[str, Way], sizes: Sequence[int] = SIZES, rounds: int = 9
 ) -> dict[str, np.ndarray]:
     """The round trips of `ping_pong` between two processes, for every way and size.
 
     Args:
         ways: Transports by name.
         sizes: The bytes of a message.
-        rounds: How often each way has its turn. In a turn small messages make many round trips, of
-            which the median is taken, and the largest make three.
+        rounds: How often each way has its turn. Turns are many and short, so that a moment in
+            which the machine is busy spoils few of them: small messages make twenty round trips in
+            a turn, of which the median is taken, and those from 2 MiB on make one.
 
     Returns:
         Seconds [rounds, sizes], by name.
@@ -151,7 +152,7 @@ def chain_seconds(model: CostModel, nbytes: int, hops: int, pieces: int) -> floa
 def _all_sizes(transport: Transport, sizes: list[int]) -> np.ndarray | None:
     """In rank 0 a round trip of each size."""
     ping_pong(transport, 8, 100)  # what follows finds everything awake
-    trips = [ping_pong(transport, n, int(np.clip((1 << 23) // max(n, 1), 3, 40))) for n in sizes]
+    trips = [ping_pong(transport, n, int(np.clip((1 << 22) // max(n, 1), 1, 20))) for n in sizes]
     return np.array([np.median(trip) for trip in trips]) if transport.rank == 0 else None
 
 

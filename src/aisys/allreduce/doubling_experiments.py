@@ -82,7 +82,8 @@ def seconds_between_processes(
 ) -> dict[str, list[float]]:
     """The median time of each of `ALGORITHMS` between processes, for each size.
 
-    A round lasts until the last rank is done; in each round the algorithms take turns.
+    A round lasts until the last rank is done; in each round all sizes and algorithms have their
+    turn, so that a moment in which the machine is busy spoils one of many.
 
     Args:
         ranks: How many processes.
@@ -103,14 +104,13 @@ def seconds_between_processes(
 
 def _timed(transport: Transport, sizes: list[int], rounds: int) -> dict[str, list[list[float]]]:
     """Seconds by algorithm, [sizes, rounds]."""
-    seconds: dict[str, list[list[float]]] = {name: [] for name in ALGORITHMS}
+    ways: dict[tuple[str, int], Callable[[], Any]] = {}
     for nbytes in sizes:
         data = np.full(nbytes // 4, 1 + transport.rank, np.float32)
-        ways: dict[str, Callable[[], Any]] = {
-            name: partial(way, transport, data) for name, way in ALGORITHMS.items()
-        }
-        for name, times in timed_rounds(transport, ways, rounds).items():
-            seconds[name].append(times)
+        ways |= {(name, nbytes): partial(way, transport, data) for name, way in ALGORITHMS.items()}
+    seconds: dict[str, list[list[float]]] = {name: [] for name in ALGORITHMS}
+    for (name, _), times in timed_rounds(transport, ways, rounds).items():
+        seconds[name].append(times)
     return seconds
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,6 +25,9 @@ from aisys.course.errors import CourseError
 from aisys.course.plotting import COLOURS, finish
 
 AllReduce = Callable[[Transport, np.ndarray], np.ndarray]
+
+Key = TypeVar("Key")
+"""What tells apart what is timed."""
 
 MOST_RANKS = 20
 """The bits of a mark that say whose numbers are in it."""
@@ -162,7 +165,8 @@ def seconds_between_processes(
 ) -> dict[str, list[float]]:
     """The median time of an all-reduce of each size: the ring over two transports, and Gloo's own.
 
-    A round lasts until the last rank is done. In each round the systems of a process take turns.
+    A round lasts until the last rank is done. In each round all sizes have their turn, and the
+    systems of a process do, so that a moment in which the machine is busy spoils one of many.
 
     Args:
         ranks: How many processes.
@@ -186,16 +190,16 @@ def seconds_between_processes(
 
 
 def timed_rounds(
-    transport: Transport, ways: dict[str, Callable[[], Any]], rounds: int
-) -> dict[str, list[float]]:
+    transport: Transport, ways: dict[Key, Callable[[], Any]], rounds: int
+) -> dict[Key, list[float]]:
     """The seconds of every round of several ways to do the same, which take turns; the first warms.
 
     Args:
         transport: This rank's; all ranks begin a round together.
-        ways: What is timed, by name.
+        ways: What is timed, by a name or what else tells them apart.
         rounds: How many count.
     """
-    seconds: dict[str, list[float]] = defaultdict(list)
+    seconds: dict[Key, list[float]] = defaultdict(list)
     for number in range(rounds + 1):
         for name, way in ways.items():
             transport.barrier()
@@ -211,14 +215,15 @@ def _timed(
 ) -> dict[str, list[list[float]]]:
     """Seconds by system, [sizes, rounds]."""
     gloo = _gloo_allreduce(transport) if with_gloo else None
-    seconds: dict[str, list[list[float]]] = defaultdict(list)
+    ways: dict[tuple[str, int], Callable[[], Any]] = {}
     for nbytes in sizes:
         data = np.full(nbytes // 4, 1, np.float32)
-        ways: dict[str, Callable[[], Any]] = {"ring": partial(ring_allreduce, transport, data)}
+        ways["ring", nbytes] = partial(ring_allreduce, transport, data)
         if gloo is not None:
-            ways["Gloo"] = partial(gloo, data)
-        for name, times in timed_rounds(transport, ways, rounds).items():
-            seconds[name].append(times)
+            ways["Gloo", nbytes] = partial(gloo, data)
+    seconds: dict[str, list[list[float]]] = defaultdict(list)
+    for (name, _), times in timed_rounds(transport, ways, rounds).items():
+        seconds[name].append(times)
     return dict(seconds)
 
 

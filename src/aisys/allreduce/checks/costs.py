@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from aisys.allreduce.checks.ranks import WITNESS, counted, on_ranks
+from aisys.allreduce.checks.sums import plainly
 from aisys.allreduce.cost_model import CostModel
 from aisys.allreduce.costs import (
     best_pieces,
@@ -23,6 +24,7 @@ from aisys.allreduce.in_process import InProcessTransport, run
 from aisys.allreduce.ports import Link
 from aisys.allreduce.transport import Transport
 from aisys.course import Case, Difference, Plain, probe
+from aisys.course.compare import compare
 
 CLOSE = 1e-9
 FIT = 1e-4
@@ -71,6 +73,12 @@ POWERS = [8 * 4**k for k in range(12)]
 """From 8 B to 32 MiB."""
 
 
+def seconds_alike(got: Plain, expected: Plain) -> Difference | None:
+    """A verdict: a list of seconds from every rank, and the right ones."""
+    returned = got["seconds"]
+    return _listed(returned) or compare(returned, expected["seconds"], CLOSE, 0)
+
+
 @probe(
     "4.1 ping_pong",
     cases=[
@@ -80,13 +88,12 @@ POWERS = [8 * 4**k for k in range(12)]
         clock_case("the other rank comes late", 4, 64, 2, late=0.25),
         clock_case("a send waits for its receiver", 5, 4096, 2, synchronous=True),
     ],
-    rtol=CLOSE,
-    atol=0,
+    verdict=seconds_alike,
 )
 def ping_pong_seconds(case: dict, rng: np.random.Generator) -> Plain:
     """What each rank returns on links whose messages each cost something else."""
 
-    def program(transport: InProcessTransport) -> list[float]:
+    def program(transport: InProcessTransport) -> Plain:
         if transport.rank == 1:
             transport.work(case["late"])
         return _times(ping_pong(transport, case["nbytes"], case["repeats"], _clock_of(transport)))
@@ -99,7 +106,7 @@ def ping_pong_seconds(case: dict, rng: np.random.Generator) -> Plain:
 
 def exactly(got: Plain, expected: Plain) -> Difference | None:
     """A verdict: as many round trips as asked for, of messages that answer each other."""
-    found = counted(same=False, least_bytes=1.0)(got, expected)
+    found = _listed(got["returned"]) or counted(same=False, least_bytes=1.0)(got, expected)
     if found is not None:
         return found
     for seen, wanted in zip(got["witnessed"], expected["witnessed"], strict=True):
@@ -124,13 +131,10 @@ def exactly(got: Plain, expected: Plain) -> Difference | None:
 def ping_pong_messages(case: dict, rng: np.random.Generator) -> Plain:
     """How many times each rank returns; what it sends is counted elsewhere."""
 
-    def program(transport: Transport) -> int:
-        ticks = count()
-        return len(
-            _times(
-                ping_pong(transport, case["nbytes"], case["repeats"], lambda: float(next(ticks)))
-            )
-        )
+    def program(transport: Transport) -> Plain:
+        ticks, nbytes, repeats = count(), case["nbytes"], case["repeats"]
+        times = _times(ping_pong(transport, nbytes, repeats, lambda: float(next(ticks))))
+        return len(times) if isinstance(times, list) else times
 
     return on_ranks(case, program)
 
@@ -150,7 +154,16 @@ def one_way_values(case: dict, rng: np.random.Generator) -> Plain:
     shape = case["rounds"], case["sizes"]
     trips = np.geomspace(2e-5, 1e-1, case["sizes"]) * rng.lognormal(0, 0.1, shape)
     trips = np.where(rng.random(shape) < case["outliers"], 100 * trips, trips)
-    return np.asarray(one_way_seconds(trips))
+    seconds = plainly(one_way_seconds(trips))
+    return np.array(seconds) if isinstance(seconds, list) else seconds
+
+
+def models_alike(got: Plain, expected: Plain) -> Difference | None:
+    """A verdict: a model, and the right one."""
+    if isinstance(got, dict) and "no model" in got:
+        said = f"{got['no model']} came back; expected a model, `CostModel(alpha, beta)`."
+        return Difference("type", said)
+    return compare(got, expected, FIT, 0)
 
 
 @probe(
@@ -160,15 +173,16 @@ def one_way_values(case: dict, rng: np.random.Generator) -> Plain:
         fit_case("8 B to 32 MiB, times off by 5 %", 2, POWERS, 3e-5, 4e-10, 0.05),
         fit_case("each size twice, off by 20 %", 3, POWERS * 2, 2e-6, 1e-10, 0.2),
     ],
-    rtol=FIT,
-    atol=0,
+    verdict=models_alike,
 )
 def fit_values(case: dict, rng: np.random.Generator) -> Plain:
     """Alpha and beta of drawn times."""
     sizes = np.array(case["sizes"], np.int64)
     exact = case["alpha"] + sizes * case["beta"]
-    model = fit_alpha_beta(sizes, exact * rng.lognormal(0, case["noise"], len(sizes)))
-    return {"alpha": float(model.alpha), "beta": float(model.beta)}
+    model: Any = fit_alpha_beta(sizes, exact * rng.lognormal(0, case["noise"], len(sizes)))
+    if not hasattr(model, "alpha") or not hasattr(model, "beta"):
+        return {"no model": plainly(model)}
+    return {"alpha": plainly(model.alpha), "beta": plainly(model.beta)}
 
 
 @probe(
@@ -183,7 +197,7 @@ def fit_values(case: dict, rng: np.random.Generator) -> Plain:
 def share_sizes(case: dict, rng: np.random.Generator) -> Plain:
     """Message sizes, in bytes."""
     model = CostModel(case["alpha"], case["beta"])
-    return [float(size_for_share(model, share)) for share in case["shares"]]
+    return [plainly(size_for_share(model, share)) for share in case["shares"]]
 
 
 def cheapest(got: Plain, expected: Plain) -> Difference | None:
@@ -214,7 +228,7 @@ def cheapest(got: Plain, expected: Plain) -> Difference | None:
 def pieces_chosen(case: dict, rng: np.random.Generator) -> Plain:
     """The number of pieces, and the chain that it is for."""
     model = CostModel(case["alpha"], case["beta"])
-    pieces: Any = best_pieces(model, case["nbytes"], case["hops"])
+    pieces = plainly(best_pieces(model, case["nbytes"], case["hops"]))
     return {"pieces": pieces, "case": dict(case)}
 
 
@@ -222,8 +236,21 @@ def _clock_of(transport: InProcessTransport) -> Callable[[], float]:
     return lambda: transport.clock
 
 
-def _times(returned: Any) -> list[float]:
-    return [float(seconds) for seconds in returned]
+def _times(returned: Any) -> Plain:
+    """A list of seconds; what is none, in words that `_listed` finds."""
+    if isinstance(returned, (list, tuple, np.ndarray)) and np.ndim(returned) == 1:
+        return [plainly(seconds) for seconds in returned]
+    return {"no list": plainly(returned)}
+
+
+def _listed(returned: Plain) -> Difference | None:
+    """Whether every rank returns a list."""
+    for rank, times in enumerate(returned):
+        if isinstance(times, dict):
+            said = f"rank {rank} returns {times['no list']}; expected a list of seconds"
+            rest = "" if rank == 0 else ", an empty one on every rank but 0"
+            return Difference("type", f"{said}{rest}.", f"[{rank}]")
+    return None
 
 
 def _links(case: dict, rng: np.random.Generator) -> Callable[[int, int], Link]:

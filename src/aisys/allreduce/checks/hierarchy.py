@@ -5,14 +5,9 @@ from typing import Any
 import numpy as np
 
 from aisys.allreduce.checks.ranks import WITNESS, on_ranks
-from aisys.allreduce.checks.ring import (
-    exactly_counted,
-    rank_arrays,
-    reduced_by,
-    ring_case,
-    slack,
-    within_rounding,
-)
+from aisys.allreduce.checks.ring import exactly_counted, slack
+from aisys.allreduce.checks.sums import array_case as ring_case
+from aisys.allreduce.checks.sums import rank_arrays, reduced_by, within_rounding
 from aisys.allreduce.choice import Cluster, allreduce_seconds, choose
 from aisys.allreduce.cost_model import CostModel
 from aisys.allreduce.hierarchy import hierarchical_allreduce, node_groups
