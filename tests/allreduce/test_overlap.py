@@ -11,7 +11,7 @@ from torch import nn
 
 from aisys.allreduce.broker_transport import BrokerTransport
 from aisys.allreduce.buckets import BucketedReducer, assign_buckets, flatten, unflatten
-from aisys.allreduce.checks.overlap import AVERAGED
+from aisys.allreduce.checks.reducer import AVERAGED
 from aisys.allreduce.communication_thread import CommunicationThread
 from aisys.allreduce.cost_model import CostModel
 from aisys.allreduce.overlap import best_bucket_bytes, predict_step, predict_timeline, ring_seconds
