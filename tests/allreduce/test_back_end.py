@@ -163,6 +163,7 @@ def test_the_table_has_a_row_for_each_system_that_is_here_and_says_what_is_missi
     assert missing is None or f"Without MPI: {missing}" in table.notes
     text = shown({2: table, 1000: table})
     assert "1000 ranks  oversubscribed" in text and text.count("Gloo's messages") == 2
+    assert all(text.count(note) == 1 for note in table.notes)
 
 
 @pytest.mark.slow

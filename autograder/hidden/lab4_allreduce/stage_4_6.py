@@ -905,11 +905,11 @@ ANSWERS = {
 2. A ring of float32 sends 2 (n - 1) / n times the gradient: 8 (n - 1) / n bytes an element.
    Gathering sends n - 1 payloads. At 8 bits that is n - 1 bytes, the same at n = 8; at 1 bit it is
    (n - 1) / 8, the same at n = 64, and there the lines meet in the plot. For two workers on a slow
-   link 3LC with feedback: hardly 0.4 bits, and nearly the accuracy of float32. For 256, float16 in
+   link 3LC with feedback: 0.3 bits, and nearly the accuracy of float32. For 256, float16 in
    a ring, half of float32 for any n; or gathering between a few nodes after a sum inside each.
 3. Without feedback what is lost is lost for good, and it is the same in each step: elements that
    are never among the largest 1 % are never sent. That is a bias, and no number of steps averages
-   it out: top-k 1 % stays at a loss of about 1.8, and on the two squares 3LC stays on a line that
+   it out: top-k 1 % stays at a loss of about 2.2, and on the two squares 3LC stays on a line that
    does not contain the minimum. With feedback the residual grows until it is sent, so what was sent
    and the true sum differ by one residual only. The price is an array as large as the gradient on
    each rank, and elements that come late, after the weights have moved on; with a large learning

@@ -53,7 +53,7 @@ class Training:
 def train_lenet(
     compressor: Compressor | None,
     feedback: bool = False,
-    steps: int = 100,
+    steps: int = 80,
     ranks: int = 2,
     batch: int = 16,
     rate: float = 0.3,
