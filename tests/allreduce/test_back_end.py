@@ -14,7 +14,7 @@ import torch.distributed as dist
 import aisys
 from aisys.allreduce import back_end
 from aisys.allreduce.back_end import AisysGroup, CheckedGroup
-from aisys.allreduce.checks.real_systems import trained_alike
+from aisys.allreduce.checks.real_systems import CLOSE
 from aisys.allreduce.in_process import run
 from aisys.allreduce.mpi_program import mpi_seconds
 from aisys.allreduce.mpi_transport import why_no_mpi
@@ -135,11 +135,12 @@ def test_the_same_name_can_be_registered_again_and_dropped() -> None:
 
 def test_the_verdict_refuses_gradients_that_went_another_way() -> None:
     trained = [{"values": np.ones(2), "dtype": "float64"} for _ in range(2)]
-    good = {"returned": {"trained": trained, "sent": [80, 80]}, "witnessed": []}
-    assert trained_alike(good, good) is None
-    for sent in ([80, 0], [80, 160]):
-        found = trained_alike({**good, "returned": {"trained": trained, "sent": sent}}, good)
-        assert found is not None and found.kind == "bytes"
+    run = {"messages": [2, 2], "bytes": [80, 80], "steps": 2, "unreceived": 0}
+    good = {"returned": trained, "witnessed": [run]}
+    assert CLOSE(good, good) is None
+    for sent, kind in (([80, 0], "too few bytes"), ([80, 160], "too many bytes")):
+        found = CLOSE({**good, "witnessed": [{**run, "bytes": sent}]}, good)
+        assert found is not None and found.kind == kind
 
 
 @pytest.mark.slow
@@ -162,6 +163,7 @@ def test_the_table_has_a_row_for_each_system_that_is_here_and_says_what_is_missi
     assert missing is None or f"Without MPI: {missing}" in table.notes
     text = shown({2: table, 1000: table})
     assert "1000 ranks  oversubscribed" in text and text.count("Gloo's messages") == 2
+    assert all(text.count(note) == 1 for note in table.notes)
 
 
 @pytest.mark.slow

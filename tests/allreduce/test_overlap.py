@@ -11,7 +11,7 @@ from torch import nn
 
 from aisys.allreduce.broker_transport import BrokerTransport
 from aisys.allreduce.buckets import BucketedReducer, assign_buckets, flatten, unflatten
-from aisys.allreduce.checks.overlap import AVERAGED
+from aisys.allreduce.checks.reducer import AVERAGED
 from aisys.allreduce.communication_thread import CommunicationThread
 from aisys.allreduce.cost_model import CostModel
 from aisys.allreduce.overlap import best_bucket_bytes, predict_step, predict_timeline, ring_seconds
@@ -93,9 +93,12 @@ def test_finish_begins_what_is_left_and_divides_by_the_ranks() -> None:
 
 def train(transport: Transport, capacity: int) -> list[float]:
     """Two steps of a network, of which odd ranks leave a layer out; the first gradients."""
-    torch.manual_seed(0)
     layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(3)).double()
     parameters = list(layers.parameters())
+    rng = np.random.default_rng(0)  # ranks are threads, which share torch's generator
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.copy_(torch.from_numpy(rng.uniform(-0.5, 0.5, parameter.shape)))
     with CommunicationThread(transport) as thread:
         buckets = assign_buckets([each.nbytes for each in parameters], capacity)
         reducer = BucketedReducer(parameters, buckets, thread)

@@ -42,10 +42,10 @@ def sums(rng: np.random.Generator) -> list[Case]:
         nodes_case("hidden 1: 2 nodes of 3", _seed(rng), 2, 3, 6 * a),
         nodes_case("hidden 2: 3 nodes of 2, transposed", _seed(rng), 3, 2, a, b,
                    dtype="float32", layout="transposed"),
-        nodes_case("hidden 3: 2 nodes of 4, whole numbers of 60 bits", _seed(rng), 2, 4, 8 * b,
+        nodes_case("hidden 3: 2 nodes of 2, whole numbers of 60 bits", _seed(rng), 2, 2, 8 * b,
                    dtype="int64"),
         nodes_case("hidden 4: 3 nodes of 2, 2 elements", _seed(rng), 3, 2, 2),
-        nodes_case("hidden 5: one node of 4", _seed(rng), 1, 4, a),
+        nodes_case("hidden 5: one node of 3", _seed(rng), 1, 3, a),
         nodes_case("hidden 6: 2 nodes of 2, no elements", _seed(rng), 2, 2, 0),
     ]  # fmt: skip
 
@@ -55,7 +55,7 @@ def waiting(rng: np.random.Generator) -> list[Case]:
     n, turns = int(rng.integers(6, 40)), int(rng.integers(1000))
     return [
         nodes_case("hidden 1: 2 nodes of 3; a send waits", _seed(rng), 2, 3, n, turns=turns),
-        nodes_case("hidden 2: 4 nodes of 2; a send waits", _seed(rng), 4, 2, n, turns=turns + 1),
+        nodes_case("hidden 2: 3 nodes of 2; a send waits", _seed(rng), 3, 2, n, turns=turns + 1),
     ]
 
 
@@ -164,6 +164,22 @@ def node_groups(rank, world_size, ranks_per_node):
         },
     ),
     Mistake(
+        "4.5 node_groups",
+        "from this rank onwards",
+        hint="The group of a place begins on node 0, not with this rank: all of its ranks need "
+        "the same list.",
+        replace={
+            "range(place, world_size, ranks_per_node)": "range(rank, world_size, ranks_per_node)"
+        },
+    ),
+    Mistake(
+        "4.5 node_groups",
+        "divided by the number of nodes",
+        hint="A rank's node and place come from a division by the ranks of a node; you have "
+        "divided by the number of nodes.",
+        replace={"divmod(rank, ranks_per_node)": "divmod(rank, world_size // ranks_per_node)"},
+    ),
+    Mistake(
         "4.5 hierarchical_allreduce",
         "one flat ring",
         hint="The sum is right. But in a ring over all ranks nearly the whole array crosses every "
@@ -244,6 +260,52 @@ def hierarchical_allreduce(transport, data, ranks_per_node):
         replace={'np.array(data, order="C", copy=True)': "np.ascontiguousarray(data)"},
     ),
     Mistake(
+        "4.5 hierarchical_allreduce",
+        "as many chunks as ranks in the world",
+        hint="reduce_scatter in the group of a node makes as many chunks as the node has ranks. "
+        "You have cut into as many as there are ranks in the world, so your chunk is a part only.",
+        replace={
+            "chunk_bounds(len(flat), ranks_per_node)": (
+                "chunk_bounds(len(flat), transport.world_size)"
+            )
+        },
+    ),
+    Mistake(
+        "4.5 hierarchical_allreduce",
+        "as many chunks as nodes",
+        hint="The chunks are those of reduce_scatter inside the node: one for each of the node's "
+        "ranks, not one for each node.",
+        replace={
+            "chunk_bounds(len(flat), ranks_per_node)": "chunk_bounds(len(flat), peers.world_size)"
+        },
+    ),
+    Mistake(
+        "4.5 hierarchical_allreduce",
+        "the chunk among all ranks",
+        hint="Only the ranks of your place have the same chunk as you. Those of the other places "
+        "have other chunks, and they do not belong into this sum.",
+        replace={_BETWEEN: "chunk[:] = ring_allreduce(transport, chunk)"},
+    ),
+    Mistake(
+        "4.5 hierarchical_allreduce",
+        "the two groups exchanged",
+        hint="The sum is right. But your reduce-scatter and all-gather run between the nodes, with "
+        "the whole array, and the chunk is all-reduced inside: the slow links carry most bytes.",
+        source="""
+def hierarchical_allreduce(transport, data, ranks_per_node):
+    inside, between = node_groups(transport.rank, transport.world_size, ranks_per_node)
+    node, peers = Group(transport, between), Group(transport, inside)
+    total = np.array(data, order="C", copy=True)
+    flat = total.reshape(-1)
+    complete = reduce_scatter(node, flat)
+    bounds = chunk_bounds(len(flat), node.world_size)
+    chunk = flat[bounds[complete] : bounds[complete + 1]]
+    chunk[:] = ring_allreduce(peers, chunk)
+    all_gather(node, flat, complete)
+    return total
+""",
+    ),
+    Mistake(
         "4.5 allreduce_seconds",
         "the whole array in every step of the ring",
         hint="A step of the ring carries one chunk of the array.",
@@ -318,6 +380,19 @@ def hierarchical_allreduce(transport, data, ranks_per_node):
         hint="In a tree over nodes of 2^k consecutive ranks only the first rank of a node has its "
         "parent on another node.",
         replace={"far * step(nbytes, 1))": "far * step(nbytes, ranks))"},
+    ),
+    Mistake(
+        "4.5 allreduce_seconds",
+        "a ring that crosses where there is one node",
+        hint="With one node no message of the ring goes to another one: then `crossing` is 0.",
+        replace={"1 if nodes > 1 else 0": "1"},
+    ),
+    Mistake(
+        "4.5 allreduce_seconds",
+        "a hierarchy that only gathers inside",
+        hint="Inside the node the hierarchy has a reduce-scatter and an all-gather: two times "
+        "ranks_per_node - 1 steps.",
+        replace={"inside = 2 * (ranks - 1)": "inside = (ranks - 1)"},
     ),
     Mistake(
         "4.5 choose",

@@ -136,13 +136,13 @@ def feedbacks(rng: np.random.Generator) -> list[Case]:
 
 def gathers(rng: np.random.Generator) -> list[Case]:
     """Equal and unequal lengths, also 0, for any number of ranks."""
-    ranks = int(rng.integers(5, 8))
+    ranks = int(rng.integers(4, 6))
     unequal = [int(size) for size in rng.integers(1, 2000, ranks)]
     equal = int(rng.integers(10, 500))
     return [
         rank_case(f"hidden 1: {ranks} ranks, all lengths different", _seed(rng), unequal),
-        rank_case("hidden 2: 4 ranks, equal lengths", _seed(rng), [equal] * 4),
-        rank_case("hidden 3: one payload is long", _seed(rng), [3, 3000, 0, 10, 1]),
+        rank_case("hidden 2: 3 ranks, equal lengths", _seed(rng), [equal] * 3),
+        rank_case("hidden 3: one payload is long", _seed(rng), [3, 3000, 0, 10]),
         rank_case("hidden 4: 2 ranks", _seed(rng), [equal, 0]),
         rank_case("hidden 5: one rank", _seed(rng), [equal]),
         rank_case("hidden 6: nothing anywhere", _seed(rng), [0, 0, 0]),
@@ -153,11 +153,10 @@ def means(rng: np.random.Generator) -> list[Case]:
     """Any number of ranks, one step or several."""
     n = int(rng.integers(50, 300))
     return [
-        mean_case(f"hidden 1: 5 ranks, {n} elements", _seed(rng), 5, n),
-        mean_case("hidden 2: 4 ranks, 4 steps", _seed(rng), 4, n, 4),
-        mean_case("hidden 3: 2 ranks, 2 steps", _seed(rng), 2, 30, 2),
-        mean_case("hidden 4: one rank, 2 steps", _seed(rng), 1, 30, 2),
-        mean_case("hidden 5: 3 ranks, no element", _seed(rng), 3, 0),
+        mean_case(f"hidden 1: 4 ranks, {n} elements", _seed(rng), 4, n),
+        mean_case("hidden 2: 3 ranks, 3 steps", _seed(rng), 3, n, 3),
+        mean_case("hidden 3: one rank, 2 steps", _seed(rng), 1, 30, 2),
+        mean_case("hidden 4: 2 ranks, no element", _seed(rng), 2, 0),
     ]
 
 
@@ -177,6 +176,12 @@ CASES = {
 }
 
 _REFUSE = "    check_finite(gradient)\n"
+
+_CHOSEN, _AS_INT32 = "np.argpartition(-np.abs(gradient), k)[:k]", "places.astype(np.int32)"
+_PLACES = (
+    "NumPy counts places in int64: eight bytes each. Four are enough, and the format says int32: "
+    "convert them with astype before they are joined."
+)
 
 MISTAKES = [
     Mistake(
@@ -226,6 +231,23 @@ MISTAKES = [
         replace={_REFUSE: ""},
     ),
     Mistake(
+        "4.6 compress_int8",
+        "scales of 64 bits",
+        hint="The payload is longer than the format says: your scales are float64, eight bytes "
+        "each. They are sent as float32.",
+        replace={"joined(scales, codes": "joined(scales.astype(np.float64), codes"},
+    ),
+    Mistake(
+        "4.6 compress_int8",
+        "the numbers before the scales",
+        hint="The payload begins with the scales; the numbers come after them.",
+        replace={
+            "return joined(scales, codes.reshape(-1)[: len(gradient)])": (
+                "return joined(codes.reshape(-1)[: len(gradient)], scales)"
+            )
+        },
+    ),
+    Mistake(
         "4.6 decompress_int8",
         "the numbers read as uint8",
         hint="A byte of a number below 0 was read as one above 127. The numbers are int8.",
@@ -242,6 +264,13 @@ MISTAKES = [
         "the number of chunks rounded down",
         hint="The last chunk may be shorter, and it has a scale, too. Round n / 256 up.",
         replace={"chunks = -(-n // CHUNK)": "chunks = n // CHUNK"},
+    ),
+    Mistake(
+        "4.6 decompress_int8",
+        "scales taken in turn",
+        hint="A scale belongs to 256 neighbours. np.tile goes through the scales again and again; "
+        "np.repeat gives each of them 256 times.",
+        replace={"np.repeat(scales, CHUNK)[:n]": "np.resize(scales, n)"},
     ),
     Mistake(
         "4.6 top_k",
@@ -280,12 +309,24 @@ def top_k(gradient, k):
     return joined(places, gradient[places])
 """,
     ),
+    *(
+        Mistake("4.6 top_k", title, hint=_PLACES, replace={_CHOSEN: chosen, _AS_INT32: "places"})
+        for title, chosen in (
+            ("places of 64 bits", _CHOSEN),
+            ("places of 64 bits, from argsort", "np.argsort(-np.abs(gradient))[:k]"),
+            ("places of 64 bits, from the end", "np.argsort(np.abs(gradient))[-k:]"),
+            ("places of 64 bits, backwards", "np.argsort(np.abs(gradient))[::-1][:k]"),
+        )
+    ),
     Mistake(
         "4.6 top_k",
-        "places of 64 bits",
-        hint="NumPy counts places in int64: eight bytes each. Four are enough, and the format says "
-        "int32.",
-        replace={"places.astype(np.int32)": "places.astype(np.int64)"},
+        "the elements before their places",
+        hint="The payload begins with the places; the elements come after them.",
+        replace={
+            "joined(places.astype(np.int32), gradient[places])": (
+                "joined(gradient[places], places.astype(np.int32))"
+            )
+        },
     ),
     Mistake(
         "4.6 top_k",
@@ -343,6 +384,19 @@ def top_k(gradient, k):
         replace={_REFUSE: ""},
     ),
     Mistake(
+        "4.6 one_bit",
+        "means of 64 bits",
+        hint="The payload is longer than the format says: your means are float64, eight bytes "
+        "each. They are sent as float32.",
+        replace={"np.zeros(2, np.float32)": "np.zeros(2)"},
+    ),
+    Mistake(
+        "4.6 one_bit",
+        "a byte for each bit",
+        hint="A bool has a byte of its own in NumPy. np.packbits puts eight of them into one.",
+        replace={"np.packbits(bits)": "bits"},
+    ),
+    Mistake(
         "4.6 quantise_3lc",
         "divided by the multiplier",
         hint="A larger multiplier makes the scale larger, so that more elements lie nearer to 0.",
@@ -372,6 +426,12 @@ def top_k(gradient, k):
         replace={_REFUSE: ""},
     ),
     Mistake(
+        "4.6 quantise_3lc",
+        "the multiplier forgotten",
+        hint="The scale is the largest magnitude times the sparsity multiplier.",
+        replace={"scale = sparsity * np.float64": "scale = np.float64"},
+    ),
+    Mistake(
         "4.6 pack_3lc",
         "the first value is the lowest digit",
         hint="The first of five neighbours counts 81, the last 1.",
@@ -391,6 +451,13 @@ def top_k(gradient, k):
         replace={"sum(axis=1, dtype=np.uint8)": "sum(axis=1, dtype=np.int64)"},
     ),
     Mistake(
+        "4.6 pack_3lc",
+        "values taken for digits",
+        hint="A digit is a value plus 1: there is no digit -1, and five zeros are the byte 121, "
+        "not 0.",
+        replace={"= values + 1": "= values"},
+    ),
+    Mistake(
         "4.6 unpack_3lc",
         "the lowest digit first",
         hint="The first of the five values is the highest digit of its byte, the one that counts "
@@ -408,6 +475,12 @@ def top_k(gradient, k):
         "what was filled up is returned, too",
         hint="The last byte may hold fewer than five values; n says how many there are.",
         replace={"reshape(-1)[:n]": "reshape(-1)"},
+    ),
+    Mistake(
+        "4.6 unpack_3lc",
+        "digits taken for values",
+        hint="What the divisions give are digits, 0, 1 and 2; a value is a digit minus 1.",
+        replace={".astype(np.int8) - 1": ".astype(np.int8)"},
     ),
     Mistake(
         "4.6 run_lengths_3lc",
@@ -578,6 +651,13 @@ def gather_payloads(transport, payload):
         hint="The first payload is that of rank 0, on every rank. What arrives comes from further "
         "back in each step: whose is it?",
         replace={"    return payloads": "    return payloads[rank:] + payloads[:rank]"},
+    ),
+    Mistake(
+        "4.6 gather_payloads",
+        "all as long as the own one",
+        hint="Another rank's payload may be longer or shorter than yours: its length has to come "
+        "before it does.",
+        replace={"np.empty(length, np.uint8) for length": "np.empty(len(payload), np.uint8) for _"},
     ),
     Mistake(
         "4.6 allreduce_compressed",
@@ -825,11 +905,11 @@ ANSWERS = {
 2. A ring of float32 sends 2 (n - 1) / n times the gradient: 8 (n - 1) / n bytes an element.
    Gathering sends n - 1 payloads. At 8 bits that is n - 1 bytes, the same at n = 8; at 1 bit it is
    (n - 1) / 8, the same at n = 64, and there the lines meet in the plot. For two workers on a slow
-   link 3LC with feedback: hardly 0.4 bits, and nearly the accuracy of float32. For 256, float16 in
+   link 3LC with feedback: 0.3 bits, and nearly the accuracy of float32. For 256, float16 in
    a ring, half of float32 for any n; or gathering between a few nodes after a sum inside each.
 3. Without feedback what is lost is lost for good, and it is the same in each step: elements that
    are never among the largest 1 % are never sent. That is a bias, and no number of steps averages
-   it out: top-k 1 % stays at a loss of about 1.8, and on the two squares 3LC stays on a line that
+   it out: top-k 1 % stays at a loss of about 2.2, and on the two squares 3LC stays on a line that
    does not contain the minimum. With feedback the residual grows until it is sent, so what was sent
    and the true sum differ by one residual only. The price is an array as large as the gradient on
    each rank, and elements that come late, after the weights have moved on; with a large learning

@@ -2,14 +2,8 @@
 
 import numpy as np
 
-from aisys.allreduce.checks.overlap import (
-    bucket_case,
-    network_case,
-    reducer_case,
-    shapes_case,
-    step_case,
-    timeline_case,
-)
+from aisys.allreduce.checks.buckets import bucket_case, shapes_case, step_case, timeline_case
+from aisys.allreduce.checks.reducer import network_case, reducer_case
 from aisys.course import Case
 from autograder.catalogue import Alternative, Mistake
 
@@ -107,8 +101,8 @@ def finishes(rng: np.random.Generator) -> list[Case]:
         rng,
         [
             ("2 ranks, in order", {"ranks": 2}),
-            ("4 ranks, each in its order", {"ranks": 4, "swaps": 40}),
-            ("unused on some ranks", {"ranks": 3, "unused": 0.3, "swaps": 5, "steps": 3}),
+            ("3 ranks, each in its order", {"ranks": 3, "swaps": 40}),
+            ("unused on some ranks", {"ranks": 2, "unused": 0.3, "swaps": 5}),
             ("one rank", {"ranks": 1, "unused": 0.2}),
         ],
     )
@@ -121,10 +115,9 @@ def backwards(rng: np.random.Generator) -> list[Case]:
     each = 8 * width * width
     plain = {"width": width}
     return [
-        network_case("hidden 1: 3 ranks", _seed(rng), 3, 2 * each, **plain),
-        network_case("hidden 2: a branch less", _seed(rng), 3, each, skipped=skipped, **plain),
+        network_case("hidden 1: a branch less", _seed(rng), 3, each, skipped=skipped, **plain),
         network_case(
-            "hidden 3: another order", _seed(rng), 2, 2 * each, turned=[True, False], **plain
+            "hidden 2: another order", _seed(rng), 2, 2 * each, turned=[True, False], **plain
         ),
     ]
 
@@ -147,8 +140,9 @@ def _steps(rng: np.random.Generator) -> list[Case]:
         ranks, count = int(rng.integers(2, 9)), int(rng.integers(8, 25))
         alpha, beta = float(np.exp(rng.uniform(-11, -6.5))), float(np.exp(rng.uniform(-20, -16)))
         capacities = [int(c) for c in rng.permutation(np.geomspace(100, 1e6, 12).astype(int))]
-        name = f"hidden {number}: {count} parameters, {ranks} ranks"
-        inputs = {"ranks": ranks, "parameters": count, "alpha": alpha, "beta": beta}
+        late = 3 * (number % 2)
+        name = f"hidden {number}: {count} parameters, {late} late, {ranks} ranks"
+        inputs = {"ranks": ranks, "parameters": count, "alpha": alpha, "beta": beta, "late": late}
         cases.append(step_case(name, _seed(rng), capacities, **inputs))
     return cases
 
@@ -236,6 +230,20 @@ def assign_buckets(sizes, capacity):
 """,
     ),
     Mistake(
+        "4.7 assign_buckets",
+        "an empty bucket before a large one",
+        hint="A parameter that is larger than the capacity closes the bucket that is being filled, "
+        "also where nothing is in it yet: an empty bucket is none.",
+        replace={"if not buckets or filled": "if filled"},
+    ),
+    Mistake(
+        "4.7 assign_buckets",
+        "the order of the model in a bucket",
+        hint="The buckets are right, but the order inside them is not: the last parameter stands "
+        "first there, too.",
+        replace={"    return buckets": "    return [sorted(bucket) for bucket in buckets]"},
+    ),
+    Mistake(
         "4.7 flatten",
         "as it lies in memory",
         hint="The elements of a transposed matrix lie in memory in another order than the one in "
@@ -307,6 +315,17 @@ class BucketedReducer:
         replace={"in self.buckets[len(self.begun)]:": "in sorted(self.buckets[len(self.begun)]):"},
     ),
     Mistake(
+        "4.7 BucketedReducer.begin_next",
+        "the future not kept",
+        hint="`self.begun` does not grow, so the next call begins the same bucket again. The "
+        "future that `start` returns belongs at its end.",
+        replace={
+            "self.begun.append(self.thread.start(flatten(gradients).detach().numpy()))": (
+                "self.thread.start(flatten(gradients).detach().numpy())"
+            )
+        },
+    ),
+    Mistake(
         "4.7 BucketedReducer.on_gradient",
         "whichever bucket is ready",
         hint="A bucket is begun as soon as its own gradients are there, whatever the ones before "
@@ -359,6 +378,13 @@ class BucketedReducer:
 """,
     ),
     Mistake(
+        "4.7 BucketedReducer.on_gradient",
+        "beyond the last bucket",
+        hint="After the last bucket has begun there is no next one: `len(self.begun)` is then no "
+        "place in `self.missing` any more.",
+        replace={"len(self.begun) < len(self.buckets) and ": ""},
+    ),
+    Mistake(
         "4.7 BucketedReducer.finish",
         "the sum for the average",
         hint="The gradients are the sums of the ranks' gradients: divide by their number.",
@@ -399,6 +425,24 @@ class BucketedReducer:
         },
     ),
     Mistake(
+        "4.7 BucketedReducer.finish",
+        "only the futures forgotten",
+        hint="The step after begins its buckets with the first gradient that comes: the sets in "
+        "`self.missing` are still empty from the step before. `self.reset()` fills them again.",
+        replace={"        self.reset()\n": "        self.begun = []\n"},
+    ),
+    Mistake(
+        "4.7 BucketedReducer.finish",
+        "a new step before the end of this one",
+        hint="`reset` forgets the futures of all-reduces that are under way, so every bucket is "
+        "sent once more. It comes last.",
+        replace={
+            "        while len(self.begun) < len(self.buckets):\n": (
+                "        self.reset()\n        while len(self.begun) < len(self.buckets):\n"
+            )
+        },
+    ),
+    Mistake(
         "4.7 predict_timeline",
         "all at once",
         hint="There is one thread for the messages: an all-reduce begins when the one before is "
@@ -426,6 +470,13 @@ def predict_timeline(ready, seconds):
 """,
     ),
     Mistake(
+        "4.7 predict_timeline",
+        "the end counted from when the bucket is ready",
+        hint="An all-reduce that had to wait ends later, too: its end is its beginning plus what "
+        "it takes.",
+        replace={"free = begin + takes": "free = at + takes"},
+    ),
+    Mistake(
         "4.7 predict_step",
         "ready with the first gradient",
         hint="A bucket is ready when the last of its gradients is there.",
@@ -449,6 +500,20 @@ def predict_timeline(ready, seconds):
         replace={
             "return predict_timeline(complete, seconds)[-1][1]": "return max(ready) + sum(seconds)"
         },
+    ),
+    Mistake(
+        "4.7 predict_step",
+        "ready with the last parameter of the list",
+        hint="Gradients come in the order of a bucket as a rule only. The bucket is ready when the "
+        "latest of its gradients is there, whichever it is.",
+        replace={"max(ready[index] for index in bucket)": "ready[bucket[-1]]"},
+    ),
+    Mistake(
+        "4.7 predict_step",
+        "every bucket full",
+        hint="A bucket holds at most its capacity, and usually less: add up the sizes of its "
+        "parameters.",
+        replace={"sum(sizes[index] for index in bucket)": "capacity"},
     ),
     Mistake(
         "4.7 best_bucket_bytes",

@@ -198,9 +198,10 @@ def draw_choice(
         column = {"left": columns[0], "right": columns[-1], "center": columns[len(columns) // 2]}
         if len(columns) > len(sizes) // 3:
             side, column = "center", {"center": columns[len(columns) // 2]}
-        axes.text(
-            sizes[column[side]], ranks[row], f" {name} ", ha=side, va="center", fontsize=9,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+        axes.annotate(
+            name.replace(" ", "\n"), (sizes[column[side]], ranks[row]), ha=side, va="center",
+            xytext=({"left": 6, "right": -6, "center": 0}[side], 0), textcoords="offset points",
+            fontsize=9, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log", base=2)

@@ -142,8 +142,9 @@ def shown(tables: Mapping[int, Table]) -> str:
             if system in table.seconds:
                 times = "".join(f"{1e3 * table.seconds[system][size]:12.3g}" for size in sizes)
                 lines.append(f"{system:24}{times}")
-        lines += [*table.notes, ""]
-    return "\n".join(lines)
+        lines.append("")
+    notes = dict.fromkeys(note for table in tables.values() for note in table.notes)
+    return "\n".join([*lines, *notes]).rstrip()
 
 
 def bytes_by_ranks(ranks: Sequence[int], n: int = 4096) -> dict[str, list[float]]:

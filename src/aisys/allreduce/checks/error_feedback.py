@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from aisys.allreduce.checks.compression import SPOILT
+from aisys.allreduce.checks.faults import on_ranks_alike
 from aisys.allreduce.checks.payloads import bytes_of, kept, refusal
-from aisys.allreduce.checks.ranks import WITNESS, counted, on_ranks
+from aisys.allreduce.checks.ranks import WITNESS, counted
 from aisys.allreduce.compression import check_finite, joined
 from aisys.allreduce.error_feedback import ErrorFeedback, allreduce_compressed, gather_payloads
 from aisys.allreduce.transport import Transport
@@ -161,7 +162,7 @@ def gathered_payloads(case: dict, rng: np.random.Generator) -> Plain:
         return [np.asarray(each) for each in gather_payloads(transport, payload)]
 
     payloads = [rng.integers(0, 256, size).astype(np.uint8) for size in case["sizes"]]
-    return on_ranks(case, program, payloads)
+    return on_ranks_alike(case, program, payloads)
 
 
 @probe(
@@ -183,4 +184,4 @@ def compressed_means(case: dict, rng: np.random.Generator) -> Plain:
         return {"means": means, "calls": compressor.calls}
 
     shape = (case["ranks"], case["steps"], case["n"])
-    return on_ranks(case, program, list(rng.standard_normal(shape).astype(np.float32)))
+    return on_ranks_alike(case, program, list(rng.standard_normal(shape).astype(np.float32)))

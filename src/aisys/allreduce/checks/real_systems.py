@@ -1,7 +1,7 @@
 """Probes of 4.8: tensors of all kinds, and DDP's training with the hook and on the back end.
 
-Ranks are threads. What the attempt moves goes through the broker, which counts it; DDP's own
-messages under the hook, and those of the back end that DDP trains on, go over Gloo.
+Ranks are threads. What the attempt moves goes through the broker, which counts it, also what DDP
+asks the back end for; only DDP's own messages under the hook go over Gloo.
 """
 
 import contextlib
@@ -18,8 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from aisys.allreduce.back_end import CheckedGroup
 from aisys.allreduce.checks.ranks import WITNESS, counted, on_ranks
 from aisys.allreduce.ddp_hook import HookState, allreduce_hook, allreduce_tensor
-from aisys.allreduce.torch_transport import TorchTransport
-from aisys.allreduce.transport import Request, Transport
+from aisys.allreduce.transport import Transport
 from aisys.course import Case, Difference, Plain, compare, probe
 
 RTOL = {"float64": 1e-9, "float32": 2e-5, "float16": 1e-2, "bfloat16": 3e-2}
@@ -82,24 +81,6 @@ CLOSE = counted(judge=close, least_bytes=0.9)
 """Sums within rounding, the same on all ranks, and no more on the way than the reference's."""
 
 
-def trained_alike(got: Plain, expected: Plain) -> Difference | None:
-    """A verdict: the same weights on all ranks, and all gradients through the transport."""
-    mine, wanted = got["returned"], expected["returned"]
-    found = close(mine["trained"], wanted["trained"])
-    if found is not None:
-        return found
-    for rank, (trained, sent, least) in enumerate(
-        zip(mine["trained"], mine["sent"], wanted["sent"], strict=True)
-    ):
-        if trained["values"].tobytes() != mine["trained"][0]["values"].tobytes():
-            said = f"rank {rank} has other weights than rank 0, in their last digits."
-            return Difference("not the same", said, f"[{rank}]")
-        if not 0.9 * least <= sent <= least:
-            said = f"rank {rank} sends {sent:,} bytes through the transport; expected {least:,}."
-            return Difference("bytes", said)
-    return None
-
-
 @probe(
     "4.8 allreduce_tensor",
     cases=[
@@ -131,8 +112,7 @@ def tensor_sums(case: dict, rng: np.random.Generator) -> Plain:
     "4.8 allreduce_hook",
     cases=[
         training_case("2 ranks, one bucket", 1, 2),
-        training_case("3 ranks, a bucket for each parameter", 2, 3, bucket_kb=0.01),
-        training_case("4 ranks, float32", 3, 4, dtype="float32", bucket_kb=0.2),
+        training_case("3 ranks, float32, several buckets", 2, 3, dtype="float32", bucket_kb=0.05),
     ],
     verdict=CLOSE,
     witness=WITNESS,
@@ -236,40 +216,20 @@ def group_gathers(case: dict, rng: np.random.Generator) -> Plain:
         training_case("DDP trains on the back end: 2 ranks", 1, 2),
         training_case("DDP trains on the back end: 3 ranks", 2, 3, bucket_kb=0.1),
     ],
-    verdict=trained_alike,
+    verdict=CLOSE,
     witness=WITNESS,
     seconds=COLD_SECONDS,
 )
 def back_end_weights(case: dict, rng: np.random.Generator) -> Plain:
-    """The weights after some steps on the back end over Gloo, from different ones on each rank.
-
-    How much goes through the transport is counted here, because Gloo's messages pass no broker.
-    """
+    """The weights after some steps on the back end, from different ones on each rank."""
     warm_up()
-    store, sent = dist.HashStore(), [0] * case["ranks"]
 
-    def program(place: Transport, weights: list, batches: np.ndarray) -> Plain:
-        rank, ranks = place.rank, place.world_size
-        mine = [values + rank for values in weights]  # the broadcast makes them rank 0's
-        with _CountingTransport.connect(store, rank, ranks, GLOO_SECONDS) as transport:
-            trained = _trained(case, CheckedGroup(transport), mine, batches)
-            place.barrier()  # who leaves first would break the others' connections
-            assert isinstance(transport, _CountingTransport)
-            sent[rank] = transport.sent
-            return trained
+    def program(transport: Transport, weights: list, batches: np.ndarray) -> Plain:
+        mine = [values + transport.rank for values in weights]  # the broadcast makes them rank 0's
+        return _trained(case, CheckedGroup(transport), mine, batches)
 
     with no_active_ddp():
-        return {"trained": on_ranks(case, program, *_network(case, rng)), "sent": sent}
-
-
-class _CountingTransport(TorchTransport):
-    """Counts what this rank sends over Gloo."""
-
-    sent = 0
-
-    def _isend(self, data: np.ndarray, to: int, tag: int) -> Request:
-        self.sent += data.nbytes
-        return super()._isend(data, to, tag)
+        return on_ranks(case, program, *_network(case, rng))
 
 
 def gloo_group(store: dist.Store, rank: int, ranks: int) -> dist.ProcessGroup:
