@@ -14,7 +14,7 @@ from .answers import AnswerKey, KeyCase
 from .asking import DIED, ask_cases
 from .catalogue import Mistake
 from .kernel import KernelSpec, Session
-from .lending import blockers, lend_references, with_lent
+from .lending import blockers, failed_in, lend_references, with_lent
 from .results import CaseResult, ExerciseResult, StageResult
 from .running import Run, run_cell
 from .submission import Prepared, Step, is_untouched
@@ -56,8 +56,9 @@ def judge_notebook(
             elif step.action == "answer":
                 results[step.id] = _answer(lab, step, originals[step.id], prepared)
     passing = lend_references(list(results.values()), run, texts, spec, open_session)
+    failed = failed_in(list(results.values()), lab.keys())
     for name, result in results.items():
-        results[name] = _charged_once(result, list(results.values()), passing, key)
+        results[name] = _charged_once(result, failed, passing, key)
     for step in prepared.steps:
         if step.action == "judge":
             step.cell.outputs = [score_output(results[step.id])]
@@ -83,19 +84,20 @@ def _judge_stage(run: Run, texts: Texts, lab: LabText, step: Step) -> StageResul
 
 def _charged_once(
     result: StageResult,
-    results: list[StageResult],
+    failed: list[str],
     passing: dict[str, frozenset[int]],
     key: AnswerKey,
 ) -> StageResult:
     """A stage after lending: cases that pass with earlier references count, others say why."""
     if not result.exercises:
         return result
-    failed = {e.key for stage in results for e in stage.exercises if e.points < e.max_points}
     exercises = []
     for exercise in result.exercises:
-        earlier = blockers(exercise, key.cases[exercise.key], failed)
-        if exercise.status not in ("passed", "missing") and earlier:
-            exercise = _after_lending(exercise, earlier, passing.get(exercise.key, frozenset()))
+        if exercise.key in failed and exercise.status != "missing":
+            earlier = blockers(exercise, key.cases[exercise.key], failed)
+            if earlier:
+                known = passing.get(exercise.key, frozenset())
+                exercise = _after_lending(exercise, earlier, known)
         exercises.append(exercise)
     return of_exercises(result.stage, result.title, result.max_points, tuple(exercises))
 

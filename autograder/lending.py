@@ -5,13 +5,12 @@ kernel in which the references of only those earlier ones are lent. Nothing come
 but which cases pass, and the lent code ends with that kernel.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import nbformat
 
 from aisys.course.errors import CourseError
-from aisys.course.slots import find
 
 from .answers import KeyCase, import_cell, reference_source
 from .asking import ask_case
@@ -43,7 +42,7 @@ def lend_references(
         For each exercise concerned, the indices of the cases that now pass.
     """
     exercises = [exercise for stage in results for exercise in stage.exercises]
-    failed = {e.key for e in exercises if e.points < e.max_points}
+    failed = failed_in(results, run.keys)
     groups: dict[tuple[tuple[str, ...], str], list[ExerciseResult]] = {}
     for exercise in exercises:
         needed = _needed(exercise, run.key.cases.get(exercise.key, ()), failed)
@@ -62,21 +61,31 @@ def lend_references(
     return passing
 
 
-def blockers(exercise: ExerciseResult, cases: tuple[KeyCase, ...], failed: set[str]) -> list[str]:
-    """The failed earlier exercises that the failing cases of an exercise call, first one first."""
+def failed_in(results: list[StageResult], keys: Sequence[str]) -> list[str]:
+    """The exercises that do not have all their points, in the order of `keys`, the notebook's."""
+    failed = {e.key for stage in results for e in stage.exercises if e.points < e.max_points}
+    return [key for key in keys if key in failed]
+
+
+def blockers(exercise: ExerciseResult, cases: tuple[KeyCase, ...], failed: list[str]) -> list[str]:
+    """The failed exercises before this one that its failing cases call, in the order of `failed`.
+
+    Args:
+        exercise: One of `failed`.
+        cases: Its hidden cases.
+        failed: As `failed_in` gives them.
+    """
     called = {
         key
         for case, judged in zip(cases, exercise.cases, strict=True)
         if not judged.passed
         for key in case.calls
     }
-    here = find(exercise.key).order
-    earlier = [key for key in called & failed if find(key).order < here]
-    return sorted(earlier, key=lambda key: find(key).order)
+    return [key for key in failed[: failed.index(exercise.key)] if key in called]
 
 
 def _needed(
-    exercise: ExerciseResult, cases: tuple[KeyCase, ...], failed: set[str]
+    exercise: ExerciseResult, cases: tuple[KeyCase, ...], failed: list[str]
 ) -> tuple[str, ...]:
     if exercise.key not in failed or exercise.status in NEVER_LENT_FOR:
         return ()

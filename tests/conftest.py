@@ -1,11 +1,13 @@
 """What the tests share: one bench a lab and run, and the warm process that sessions fork from."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from autograder.bench import Bench, set_up
+from autograder.cache import Cache
 from tests.support.forked import WarmProcess
 
 SECRET = "a secret for the tests"
@@ -16,10 +18,12 @@ def bench_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bench]
     """Makes a lab's bench, once a test run."""
     made: dict[str, Bench] = {}
     folder: Path = tmp_path_factory.mktemp("kits")
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
     def make(lab: str) -> Bench:
         if lab not in made:
-            made[lab] = set_up(lab, SECRET, folder)
+            made[lab] = set_up(lab, SECRET, folder, kept=Cache(shared / "answer-keys"))
         return made[lab]
 
     return make

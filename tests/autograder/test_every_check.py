@@ -6,6 +6,7 @@ alternative gets full points.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from nbformat import NotebookNode
@@ -16,7 +17,7 @@ from autograder.judge import judge_notebook
 from autograder.results import ExerciseResult, StageResult
 from autograder.sample import fill
 from autograder.submission import prepare
-from autograder.text import lab_names, read_lab
+from autograder.text import keys_of, lab_names, read_lab
 from tests.support.forked import WarmProcess
 
 STAGES = [(lab, stage.stage) for lab in lab_names() for stage in read_lab(lab).stages]
@@ -26,25 +27,36 @@ BenchOf = Callable[[str], Bench]
 WarmOf = Callable[[str], WarmProcess]
 
 
-def judge(bench: Bench, warm: WarmProcess, notebook: NotebookNode, stage: str) -> StageResult:
-    """Run a notebook's cells in a fork and judge one stage of it."""
+def judge(
+    bench: Bench, warm: WarmProcess, notebook: NotebookNode, stage: str, only: str | None = None
+) -> StageResult:
+    """Run a notebook's cells in a fork and judge one stage of it, or one exercise of that stage."""
     prepared = prepare(notebook, bench.original)
-    prepared.steps = [s for s in prepared.steps if s.action == "run" or s.stage == stage]
-    prepared.steps = [s for s in prepared.steps if s.action in ("run", "judge")]
+    steps = list(prepared.steps)
+    judged = next(n for n, s in enumerate(steps) if (s.action, s.stage) == ("judge", stage))
+    prepared.steps = [s for s in steps[:judged] if s.action == "run"] + [steps[judged]]
+    lab = bench.lab
+    if only is not None:
+        others = [c for c in lab.cells if c.role == "exercise" and only not in keys_of(c)]
+        lab = replace(lab, cells=tuple(c for c in lab.cells if c not in others))
     results = judge_notebook(
-        prepared, bench.original, bench.lab, bench.key, bench.spec, warm.open_session
+        prepared, bench.original, lab, bench.key, bench.spec, warm.open_session
     )
     return next(result for result in results if result.stage == stage)
+
+
+def judge_exercise(
+    bench: Bench, warm: WarmProcess, attempts: dict[str, str], key: str
+) -> ExerciseResult:
+    """Run attempts and judge one exercise of them."""
+    notebook = fill(bench.original, bench.lab, attempts)
+    result = judge(bench, warm, notebook, key.partition(" ")[0], only=key)
+    return next(exercise for exercise in result.exercises if exercise.key == key)
 
 
 def attempts_of(bench: Bench, **changed: str) -> dict[str, str]:
     """The reference as attempts, with some replaced."""
     return {key: reference_source(key) for key in bench.lab.keys()} | changed
-
-
-def of_exercise(result: StageResult, key: str) -> ExerciseResult:
-    """The result of one exercise of a stage."""
-    return next(exercise for exercise in result.exercises if exercise.key == key)
 
 
 @pytest.mark.slow
@@ -105,9 +117,7 @@ def test_every_mistake_loses_points_and_gets_its_hint(
     bench = bench_of(lab)
     for mistake in bench.key.catalogue.mistakes_of(key):
         attempts = attempts_of(bench, **{key: mistake_source(mistake)})
-        notebook = fill(bench.original, bench.lab, attempts)
-        result = judge(bench, warm_of(lab), notebook, key.partition(" ")[0])
-        exercise = of_exercise(result, key)
+        exercise = judge_exercise(bench, warm_of(lab), attempts, key)
         assert exercise.points < exercise.max_points, mistake.title
         assert any(case.hint == mistake.hint for case in exercise.cases), mistake.title
 
@@ -120,9 +130,7 @@ def test_every_alternative_gets_full_points(
     bench = bench_of(lab)
     for alternative in bench.key.catalogue.alternatives_of(key):
         attempts = attempts_of(bench, **{key: as_attempt(key, alternative.source)})
-        notebook = fill(bench.original, bench.lab, attempts)
-        result = judge(bench, warm_of(lab), notebook, key.partition(" ")[0])
-        exercise = of_exercise(result, key)
+        exercise = judge_exercise(bench, warm_of(lab), attempts, key)
         assert exercise.points == exercise.max_points, exercise.message
 
 
