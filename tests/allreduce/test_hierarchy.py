@@ -227,7 +227,7 @@ def test_the_map_shows_what_is_chosen() -> None:
     counts = experiments.draw_choice(clusters, sizes, axes, "a title")
     assert sum(counts.values()) == 8 * 20 and counts["tree"] == counts["ring"] == 0
     assert {text.get_text().strip() for text in axes.texts} == {
-        "recursive doubling",
+        "recursive\ndoubling",
         "halving-doubling",
         "hierarchy",
     }
