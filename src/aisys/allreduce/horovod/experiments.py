@@ -99,7 +99,7 @@ def all_reduce_times() -> Result:
     Returns:
         `{ranks: times(ranks)}`, ranks as text.
     """
-    return _shown("times", lambda: {str(ranks): times(ranks, rounds=3) for ranks in (2, 4)})
+    return _shown("times", lambda: {str(ranks): times(ranks) for ranks in (2, 4)})
 
 
 def causes() -> Result:
