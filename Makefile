@@ -23,8 +23,8 @@ help: ## say what there is
 	@echo "The labs (N): $(LABS)"
 
 .PHONY: demo
-demo: $(BUILT) ## grade a sample class, print the table, write build/demo/
-	@$(VENV)/bin/autograder demo --out build/demo
+demo: $(BUILT) ## grade a sample class, write build/demo/ (ARGS="--lab lab1_autodiff": one lab)
+	@$(VENV)/bin/autograder demo --out build/demo $(ARGS)
 
 .PHONY: $(OPEN) $(CHECK) $(SOLUTION)
 $(OPEN): lab%: $(BUILT) ## copy the notebook to work/ on first use, open it (LAB_BROWSER=0: no browser)

@@ -136,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = command("demo", _demo, "grade a sample class made from the catalogue")
     demo.add_argument("--out", type=Path, default=Path("build/demo"))
+    demo.add_argument("--lab", action="append", default=[], help="default: all labs")
 
     doctor = command("doctor", _doctor, "say what this machine can do for grading")
     doctor.add_argument("--course", help="the course's folder (default: the one this is in)")
@@ -323,7 +324,7 @@ def _demo(options: argparse.Namespace) -> int:
 
         shutil.rmtree(options.out, ignore_errors=True)
         submitted = options.out / "submitted"
-        write_sample_class(submitted, lab_names())
+        write_sample_class(submitted, options.lab or lab_names())
         with Progress() as progress:
             results = grade_class(
                 submitted, options.out, jobs=os.cpu_count() or 1, progress=progress.step

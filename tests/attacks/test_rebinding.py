@@ -1,10 +1,9 @@
 """Attacks on what runs beside the attempt: the course's own code, NumPy, torch, Python itself."""
 
-from dataclasses import replace
-
 import pytest
 
 from tests.attacks.arena import KEY, Arena
+from tests.support.benches import with_seconds
 
 LOOPS, COLUMNS, PRODUCT = "1.3 conv2d_loops", KEY, "1.3 conv2d_im2col"
 EMPTY = '@attempt("1.3")\ndef im2col(x, kernel_height, kernel_width, stride=1, padding=0):\n'
@@ -282,12 +281,7 @@ def test_a_time_limit_that_is_switched_off_costs_only_its_own_exercise(
     while True:
         pass
 """
-    cases = {
-        key: tuple(replace(case, probe=replace(case.probe, seconds=0.2)) for case in cases)
-        for key, cases in arena.bench.key.cases.items()
-    }
-    shorter = replace(arena.bench, key=replace(arena.bench.key, cases=cases))
-    monkeypatch.setattr(arena, "bench", shorter)
+    monkeypatch.setattr(arena, "bench", with_seconds(arena.bench, 0.2))
     after = arena.grade(arena.notebook(attempts={COLUMNS: EMPTY + body}))
     status = {e.key: e.status for e in after.result.stages[0].exercises}
     assert status[COLUMNS] == "timeout" and status[LOOPS] == "passed"

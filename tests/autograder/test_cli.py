@@ -10,6 +10,7 @@ import pytest
 from autograder.cli import main
 from autograder.sample import write_sample_class
 from autograder.scores import read_scores
+from autograder.text import lab_names
 
 LAB = "lab1_autodiff"
 
@@ -92,12 +93,16 @@ def test_help_needs_nothing_heavy() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "lab",
+    [lab if lab == LAB else pytest.param(lab, marks=pytest.mark.thorough) for lab in lab_names()],
+)
 def test_the_sample_class_goes_all_the_way(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    lab: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What `make demo` does: every kind of student gets what they deserve."""
     out = tmp_path / "demo"
-    assert main(["demo", "--out", str(out)]) == 0
+    assert main(["demo", "--out", str(out), "--lab", lab]) == 0
     printed = capsys.readouterr().out
     rows = read_scores(out / "scores.csv")
     students = {row.student for row in rows}
@@ -123,9 +128,16 @@ def test_the_sample_class_goes_all_the_way(
     assert "the file is not JSON" in unread.message
     assert "zoe-no-notebook" in printed
     for student in students:
-        assert (out / "feedback" / student / f"{LAB}.html").exists()
+        assert (out / "feedback" / student / f"{lab}.html").exists()
     assert (out / "report.html").exists()
     assert (out / "gradebook.db").exists()
+
+
+def test_a_demo_of_a_lab_that_does_not_exist_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--out", str(tmp_path / "demo"), "--lab", "lab0_nothing"]) == 1
+    assert "There is no lab 'lab0_nothing'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

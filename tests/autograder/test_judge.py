@@ -1,6 +1,7 @@
 """Real kernels: what goes wrong in one costs the stage concerned, and nothing else."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import nbformat
 import pytest
@@ -13,6 +14,7 @@ from autograder.isolation import Server, method, server_for
 from autograder.kernel import KernelSpec, Limits
 from autograder.results import StageResult
 from autograder.sample import fill
+from tests.support.benches import with_seconds
 
 pytestmark = pytest.mark.slow
 SHORT = Limits(cell_seconds=4, own_cell_seconds=3)
@@ -36,13 +38,7 @@ def grade(
     bench: Bench, server: Server
 ) -> Callable[[NotebookNode], tuple[dict[str, StageResult], NotebookNode]]:
     """Judges a notebook in a real kernel with short limits."""
-    short = Bench(
-        bench.lab,
-        bench.source,
-        bench.original,
-        bench.key,
-        KernelSpec(bench.spec.kit, SHORT, server),
-    )
+    short = replace(with_seconds(bench, 1.0), spec=KernelSpec(bench.spec.kit, SHORT, server))
 
     def run(notebook: NotebookNode) -> tuple[dict[str, StageResult], NotebookNode]:
         prepared, stages, _ = short.judge(notebook)

@@ -16,6 +16,7 @@ from autograder.results import ExerciseResult
 from autograder.sample import fill
 from autograder.submission import prepare
 from autograder.texts import texts_of
+from tests.support.benches import with_seconds
 from tests.support.forked import WarmProcess
 
 LAB = "lab2_operators"
@@ -99,7 +100,8 @@ def test_the_kernel_of_the_cells_has_no_part_in_it(
 def test_what_goes_wrong_in_a_text_costs_only_its_exercise(
     statement: str, status: str, sandboxed: Bench
 ) -> None:
-    results = judged(sandboxed, notebook_with(sandboxed, **{SUMS: spoiled(statement)}))
+    notebook = notebook_with(sandboxed, **{SUMS: spoiled(statement)})
+    results = judged(with_seconds(sandboxed, 1.0), notebook)
     assert (results[SUMS].points, results[SUMS].status) == (0, status)
     for key in (ROWS, PRODUCT):
         assert results[key].points == results[key].max_points

@@ -60,7 +60,7 @@ def int8_close(got: Plain, expected: Plain) -> Difference | None:
     scales, wanted = (each["payload"][: 4 * chunks].view(np.float32) for each in (got, expected))
     codes = got["payload"][4 * chunks :].view(np.int8)
     for chunk, (scale, right) in enumerate(zip(scales, wanted, strict=True)):
-        if not abs(scale - right) <= SLACK * right:
+        if not abs(float(scale) - float(right)) <= SLACK * right:
             said = f"the scale of chunk {chunk} is {scale:.7g}, expected {right:.7g}."
             return Difference("scale", said)
         part = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
