@@ -19,7 +19,7 @@ import pytest
 import aisys
 from aisys.allreduce import broker_transport, in_process
 from aisys.allreduce.broker import Broker
-from aisys.allreduce.broker_process import STRANGER_SECONDS
+from aisys.allreduce.broker_server import STRANGER_SECONDS
 from aisys.allreduce.broker_transport import BrokerTransport, open_run
 from aisys.allreduce.counting import MOST_BYTES
 from aisys.allreduce.frames import HEADER, NOBODY, Kind

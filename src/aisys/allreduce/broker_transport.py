@@ -7,7 +7,7 @@ import socket
 import numpy as np
 
 from aisys.allreduce.broker import BrokerRun, opened_run
-from aisys.allreduce.broker_process import OPENING
+from aisys.allreduce.broker_server import OPENING
 from aisys.allreduce.counting import SIZE
 from aisys.allreduce.frames import HEADER, NOBODY, Kind
 from aisys.allreduce.transport import DTYPES, Request, Transport, TransportError, dtype_code

@@ -5,7 +5,7 @@ Whoever reaches its socket may open runs; which processes do is up to `aisys.cou
 
 import socket
 
-from aisys.allreduce.broker_process import Server
+from aisys.allreduce.broker_server import Server
 from aisys.allreduce.counting import CountedRun
 from aisys.allreduce.frames import TOKEN_BYTES
 from aisys.course.plain import Plain
