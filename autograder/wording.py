@@ -31,6 +31,9 @@ WORDS = {
     "ungraded": "not graded",
 }
 
+UNANSWERED = "unanswered"
+"""Said of the written answers of these stages, which `not written` is not said of."""
+
 KINDS = {
     "type": "another type",
     "shape": "another shape",
@@ -118,7 +121,8 @@ def went_wrong(result: SubmissionResult) -> list[str]:
     stages: dict[str, list[str]] = {}
     for stage in result.stages:
         for words in stage_words(stage):
-            stages.setdefault(words, []).append(stage.stage)
+            name = stage.stage.partition("-")[0] if words == UNANSWERED else stage.stage
+            stages.setdefault(words, []).append(name)
     late = [f"late: {number(result.penalty)} points off"] if result.penalty else []
     return [*late, *(f"{', '.join(names)} {words}" for words, names in stages.items())]
 
@@ -135,7 +139,7 @@ def stage_words(stage: StageResult, titles: bool = True) -> list[str]:
     wrong = [e for e in stage.exercises if e.status != "passed"]
     if stage.status == "ungraded" or not wrong:
         if stage.status == "missing":
-            return ["unanswered" if is_written(stage) else "not written"]
+            return [UNANSWERED if is_written(stage) else "not written"]
         return [one_line(stage.message, 80) or WORDS.get(stage.status, stage.status)]
     return list(dict.fromkeys(exercise_words(exercise, titles) for exercise in wrong))
 

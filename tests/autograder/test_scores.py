@@ -11,8 +11,10 @@ from rich.console import Console
 from autograder import pages
 from autograder.results import SubmissionResult
 from autograder.scores import ScoresError, read_scores, scores_of, table, write_scores
+from autograder.wording import went_wrong
 from tests.autograder.sample_results import (
     absent,
+    answer,
     hostile,
     hung,
     partial,
@@ -129,6 +131,12 @@ def test_the_table_fits_100_columns_and_says_everything_without_colour() -> None
     assert all(cell in row for cell in ("✓ 3", "◐ 0.5", "◷ 0", "3.5"))
     words = " ".join(text.split())
     assert all(w in words for w in ("1.3 padding forgotten", "not submitted", "◷ timeout"))
+
+
+def test_unanswered_questions_are_named_by_their_stages() -> None:
+    missing = [answer("missing"), replace(answer("missing"), stage="1.5-written")]
+    result = replace(perfect(), stages=(*perfect().stages[:1], *missing))
+    assert went_wrong(result) == ["1.3, 1.5 unanswered"]
 
 
 def test_the_table_has_the_mean_of_what_was_submitted_and_graded() -> None:

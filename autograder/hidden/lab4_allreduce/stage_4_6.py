@@ -232,6 +232,13 @@ MISTAKES = [
     ),
     Mistake(
         "4.6 compress_int8",
+        "0 / 0 in a chunk of zeros",
+        hint="A chunk of zeros has the scale 0, and 0 / 0 is NaN; what int8 makes of a NaN differs "
+        "from processor to processor. Divide such a chunk by 1.",
+        replace={"np.where(scales > 0, scales, 1)[:, None]": "scales[:, None]"},
+    ),
+    Mistake(
+        "4.6 compress_int8",
         "scales of 64 bits",
         hint="The payload is longer than the format says: your scales are float64, eight bytes "
         "each. They are sent as float32.",
@@ -622,7 +629,7 @@ def gather_payloads(transport, payload):
         "4.6 gather_payloads",
         "through rank 0",
         hint="Rank 0 sends all payloads to everybody, and everybody sends theirs to rank 0 first. "
-        "In a ring no payload goes over more links than there are other ranks.",
+        "In a ring each payload is sent once for each other rank, and no more often.",
         source="""
 def gather_payloads(transport, payload):
     lengths = np.zeros(transport.world_size, np.int64)

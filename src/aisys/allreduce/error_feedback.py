@@ -62,8 +62,8 @@ def gather_payloads(transport: Transport, payload: np.ndarray) -> list[np.ndarra
     """Give every rank the payloads of all ranks, which may differ in length.
 
     A receiver has to know how long a message is before it comes. So the lengths travel first, as
-    int64, then the payloads, and no payload is sent longer than it is. No payload goes over more
-    links than there are other ranks.
+    int64, then the payloads, and no payload is sent longer than it is. Each payload is sent once
+    for each other rank, and no more often: by its own rank, or passed on from rank to rank.
 
     Args:
         transport: This rank's place.

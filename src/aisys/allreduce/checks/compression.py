@@ -1,5 +1,6 @@
 """Probes of 4.6: what compressors make of gradients, and what becomes of drawn payloads."""
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -60,8 +61,14 @@ def run_case(name: str, seed: int, runs: list[int], zeros_last: bool = False) ->
     verdict=int8_close,
 )
 def int8_payloads(case: dict, rng: np.random.Generator) -> Plain:
-    """The payload of a gradient."""
-    return _compressed(case, rng, lambda gradient: {"payload": compress_int8(gradient)})
+    """The payload of a gradient; a NaN made int8 is an error: processors differ on what it is."""
+
+    def compress(gradient: np.ndarray) -> Plain:
+        with np.errstate(invalid="warn"), warnings.catch_warnings():
+            warnings.filterwarnings("error", "invalid value encountered in cast")
+            return {"payload": compress_int8(gradient)}
+
+    return _compressed(case, rng, compress)
 
 
 @probe(

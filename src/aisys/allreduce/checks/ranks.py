@@ -53,14 +53,16 @@ def on_ranks(case: dict[str, Any], program: Callable[..., Plain], *shares: Seque
     working, ending = set(range(ranks)), threading.Lock()
 
     def be(rank: int) -> None:
-        try:
-            with BrokerTransport(run.addresses[rank]) as transport:
-                results[rank] = program(transport, *(share[rank] for share in shares))
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            with ending:
-                working.discard(rank)
+        # One that is being ended is told again and again, maybe once more on its way out.
+        with contextlib.suppress(_Ended):
+            try:
+                with BrokerTransport(run.addresses[rank]) as transport:
+                    results[rank] = program(transport, *(share[rank] for share in shares))
+            except BaseException as error:
+                errors.append(error)
+            finally:
+                with ending:
+                    working.discard(rank)
 
     threads = [
         threading.Thread(target=contextvars.copy_context().run, args=(be, rank), daemon=True)
