@@ -96,6 +96,24 @@ def test_an_error_after_the_attempt_was_taken_is_kept_until_the_next_version(
     assert error_after_attempt(scale) == ""
 
 
+def test_a_method_that_a_class_only_calls_is_not_to_be_defined_by_its_cell(cells: Cells) -> None:
+    box = '@attempt("99.2")\nclass Box:\n    def total(self):\n        return self.size()'
+    cells(f"{box}\n\nprint(undefined_helper)")
+    error = "NameError: name 'undefined_helper' is not defined"
+    assert error_after_attempt(find("99.2 Box.total")) == error
+    assert error_of_latest_cell(find("99.2 Box.size")) == ""
+
+
+def test_an_exercise_below_the_error_did_not_run_though_the_one_above_was_taken(
+    cells: Cells,
+) -> None:
+    shift = '@attempt("99.1")\ndef shift(x, *, by=1.0):\n    return x + by'
+    cells(shift, f"{RIGHT}\n\n1 / 0\n\n{shift}")
+    error = "ZeroDivisionError: division by zero"
+    assert error_after_attempt(find("99.1 scale")) == error
+    assert error_of_latest_cell(find("99.1 shift")) == error
+
+
 def test_a_failing_cell_without_an_attempt_is_none_of_the_exercises(cells: Cells) -> None:
     later = ["scale(", "1 / 0", "# @attempt('99.1')\n def scale(", "'''\n@attempt\n'''; scale("]
     assert not any("did not run" in line for line in cells(RIGHT, *later))

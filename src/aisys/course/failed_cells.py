@@ -65,8 +65,17 @@ def _note(result: Any) -> None:
     error = getattr(result, "error_before_exec", None) or getattr(result, "error_in_exec", None)
     if error is None:
         return
-    for slot in exercises_in(result.info.raw_cell):
-        _failed[slot.key] = slot.turn, slot.turn > before, _in_words(error)
+    named = exercises_in(result.info.raw_cell)
+    taken = {_class_of(slot) for slot in named if slot.turn > before}
+    for slot in named:
+        is_taken = slot.turn > before
+        if is_taken or _class_of(slot) not in taken:  # else the class only names it
+            _failed[slot.key] = slot.turn, is_taken, _in_words(error)
+
+
+def _class_of(slot: Slot) -> tuple[str, str]:
+    """The class, or the function, that a cell defines for an exercise."""
+    return slot.stage, slot.name.partition(".")[0]
 
 
 def _in_words(error: BaseException) -> str:
