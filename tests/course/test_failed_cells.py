@@ -6,7 +6,11 @@ from typing import Any
 import pytest
 
 from aisys.course import attempt
-from aisys.course.failed_cells import error_of_latest_cell, exercises_in
+from aisys.course.failed_cells import (
+    error_after_attempt,
+    error_of_latest_cell,
+    exercises_in,
+)
 from aisys.course.slots import find
 
 IMPORTS = "from aisys.course import attempt, check"
@@ -73,6 +77,41 @@ def test_whatever_keeps_a_cell_from_running_is_said(cells: Cells, cell: str, err
 
 def test_what_fails_after_the_exercise_is_defined_is_no_older_version(cells: Cells) -> None:
     assert not any("did not run" in line for line in cells(RIGHT, f"{RIGHT}\n\nscale('x', 'y')"))
+
+
+def test_an_error_after_the_attempt_was_taken_is_kept_until_the_next_version(
+    cells: Cells,
+) -> None:
+    scale, shift = find("99.1 scale"), find("99.1 shift")
+    cells(f"{RIGHT}\n\nprint(undefined_helper)")
+    assert error_after_attempt(scale) == "NameError: name 'undefined_helper' is not defined"
+    assert error_of_latest_cell(scale) == ""
+    assert error_after_attempt(shift) == ""
+    cells(BROKEN)
+    assert error_after_attempt(scale) == ""
+    assert error_of_latest_cell(scale) == INVALID
+    cells(f"{RIGHT}\n\n1 / 0")
+    assert error_after_attempt(scale) == "ZeroDivisionError: division by zero"
+    cells(RIGHT)
+    assert error_after_attempt(scale) == ""
+
+
+def test_a_method_that_a_class_only_calls_is_not_to_be_defined_by_its_cell(cells: Cells) -> None:
+    box = '@attempt("99.2")\nclass Box:\n    def total(self):\n        return self.size()'
+    cells(f"{box}\n\nprint(undefined_helper)")
+    error = "NameError: name 'undefined_helper' is not defined"
+    assert error_after_attempt(find("99.2 Box.total")) == error
+    assert error_of_latest_cell(find("99.2 Box.size")) == ""
+
+
+def test_an_exercise_below_the_error_did_not_run_though_the_one_above_was_taken(
+    cells: Cells,
+) -> None:
+    shift = '@attempt("99.1")\ndef shift(x, *, by=1.0):\n    return x + by'
+    cells(shift, f"{RIGHT}\n\n1 / 0\n\n{shift}")
+    error = "ZeroDivisionError: division by zero"
+    assert error_after_attempt(find("99.1 scale")) == error
+    assert error_of_latest_cell(find("99.1 shift")) == error
 
 
 def test_a_failing_cell_without_an_attempt_is_none_of_the_exercises(cells: Cells) -> None:

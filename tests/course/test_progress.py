@@ -34,6 +34,42 @@ def test_progress_counts_what_passes_and_what_is_attempted(checks, capsys) -> No
     ]  # fmt: skip
 
 
+OLDER = "but of an older version"
+CELLS = {
+    "scale": '@attempt("99.1")\ndef scale(x, factor=2.0):\n    return x * factor',
+    "shift": '@attempt("99.1")\ndef shift(x, *, by=1.0):\n    return x + by',
+    "scale, wrong": '@attempt("99.1")\ndef scale(x, factor=2.0):\n    return x - factor',
+    "scale, broken": '@attempt("99.1")\ndef scale(x, factor=2.0):\n    return x * * factor',
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["scale", "shift", "scale, broken"], f"2 of 2 pass, {OLDER}, 2 attempted, 3 points"),
+        (["scale", "scale, broken"], f"1 of 2 pass, {OLDER}, 1 attempted, 3 points"),
+        (["scale", "shift", "scale, broken", "scale"], "2 of 2 pass, 2 attempted, 3 points"),
+        (["shift", "scale, wrong", "scale, broken"], "1 of 2 pass, 2 attempted, 3 points"),
+        (["shift", "scale, broken"], "1 of 2 pass, 1 attempted, 3 points"),
+    ],
+)
+def test_progress_says_as_check_does_when_what_passes_is_an_older_version(
+    checks, shell, capsys, names: list[str], words: str
+) -> None:
+    shell.run_cell("from aisys.course import attempt, check, progress", store_history=True)
+    for name in names:
+        shell.run_cell(CELLS[name], store_history=True)
+    capsys.readouterr()
+    shell.run_cell("progress(99)", store_history=True)
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("  99.1: ")]
+    assert line.removeprefix("  99.1: ").partition(" – ")[0] == words
+    shell.run_cell("check('99.1')", store_history=True)
+    title = capsys.readouterr().out.partition("\n")[0]
+    assert title.endswith(f"all visible cases pass, {OLDER}") == (
+        OLDER in words and words.startswith("2")
+    )
+
+
 def test_progress_leaves_out_what_came_open(checks, capsys, as_kit) -> None:
     as_kit("99.1 scale", "99.1 shift", "99.4 pipeline")
     attempt_right_scale()

@@ -1,7 +1,8 @@
-"""Cells that were to define an exercise and did not run, so that `check` can say what it tests.
+"""Cells that were to define an exercise and failed, so that `check` can say what it tests.
 
-A cell with a syntax error changes nothing: the version before it stays in place. IPython tells of
-every cell that it has run; without IPython nothing is noted.
+A cell with a syntax error changes nothing: the version before it stays in place. What fails below
+an exercise in its cell leaves the exercise in place. IPython tells of every cell that it has run;
+without IPython nothing is noted.
 """
 
 import re
@@ -15,7 +16,8 @@ MOST = 200
 _MAGIC = re.compile(r"\A\s*%%attempt[ \t]+(\d+\.\d+)[ \t]+(\S+)")
 _DECORATOR = re.compile(r"^@(?:[\w.]+\.)?attempt\(\s*[\"']?(\d+\.\d+)", re.MULTILINE)
 
-_failed: dict[str, tuple[int, str]] = {}
+_failed: dict[str, tuple[int, bool, str]] = {}
+"""By the exercise's key: its turn when its latest cell failed, whether it stems from it, why."""
 _turn_before = 0
 
 
@@ -28,8 +30,14 @@ def watch(shell: Any) -> None:
 
 def error_of_latest_cell(slot: Slot) -> str:
     """Why the latest cell of an exercise did not run, or `""` where the exercise stems from it."""
-    turn, error = _failed.get(slot.key, (-1, ""))
-    return error if turn == slot.turn else ""
+    turn, is_taken, error = _failed.get(slot.key, (-1, False, ""))
+    return error if turn == slot.turn and not is_taken else ""
+
+
+def error_after_attempt(slot: Slot) -> str:
+    """With what the latest cell of an exercise ended after the attempt was taken, or `""`."""
+    turn, is_taken, error = _failed.get(slot.key, (-1, False, ""))
+    return error if turn == slot.turn and is_taken else ""
 
 
 def exercises_in(source: str) -> list[Slot]:
@@ -57,9 +65,17 @@ def _note(result: Any) -> None:
     error = getattr(result, "error_before_exec", None) or getattr(result, "error_in_exec", None)
     if error is None:
         return
-    for slot in exercises_in(result.info.raw_cell):
-        if slot.turn <= before:  # what fails further down in its cell is in place already
-            _failed[slot.key] = slot.turn, _in_words(error)
+    named = exercises_in(result.info.raw_cell)
+    taken = {_class_of(slot) for slot in named if slot.turn > before}
+    for slot in named:
+        is_taken = slot.turn > before
+        if is_taken or _class_of(slot) not in taken:  # else the class only names it
+            _failed[slot.key] = slot.turn, is_taken, _in_words(error)
+
+
+def _class_of(slot: Slot) -> tuple[str, str]:
+    """The class, or the function, that a cell defines for an exercise."""
+    return slot.stage, slot.name.partition(".")[0]
 
 
 def _in_words(error: BaseException) -> str:

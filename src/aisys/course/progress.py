@@ -37,7 +37,9 @@ def progress(lab: int | None = None) -> None:
         tried = sum(entry.written for entry in entries)
         points = sum(entry.slot.points for entry in entries)
         state = "ok" if done == len(entries) else "wait"
-        words = f"{done} of {len(entries)} pass, {tried} attempted, {points:g} points"
+        is_older = any(entry.passed and entry.failed_cell for entry in entries)
+        older = ", but of an older version" if is_older else ""  # as `check` says it
+        words = f"{done} of {len(entries)} pass{older}, {tried} attempted, {points:g} points"
         names = ", ".join(entry.slot.name for entry in entries if not entry.passed)
         left = f" – to do: {names}" if names else ""
         rich.append(

@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,10 +24,8 @@ from .errors import CourseError
 from .slots import LABS, load_lab, slots
 
 SECONDS = 300
-WHAT_TO_DO = (
-    "Mend it, save the notebook and run this again. "
-    "Graded as it is, this is given up and earns nothing; the other exercises are graded."
-)
+PLACEHOLDER = "YOUR ANSWER HERE"
+"""What stands in a written answer's cell before it is answered."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = preflight(options.notebook)
         receipt = write_receipt(options.notebook, found)
     except CourseError as error:
-        print(f"autograder submit: {error}", file=sys.stderr)
+        print(f"autograder submit: {error} {_no_receipt(options.notebook)}", file=sys.stderr)
         return 1
     print(describe(found))
     print(f"Hand in {options.notebook.name}; the receipt is {receipt.name}.")
@@ -63,8 +62,10 @@ def preflight(notebook: Path) -> dict[str, Any]:
 
     Returns:
         `lab`, `version`, `sha256` of the file, and `exercises`: for each key its state, one of
-        `"passes"`, `"fails"`, `"blocked"`, `"not written"`, `"not attempted"`; and `failed_cells`:
-        for exercises whose cell did not run, why.
+        `"passes"`, `"fails"`, `"blocked"`, `"not written"`, `"not attempted"`; `failed_cells`:
+        for exercises whose cell did not run, why; `errors_after`: for exercises whose cell ended
+        with an error after the attempt was taken, with which; and `written_answers`: how many are
+        `written`, and how many there are in `all`.
 
     Raises:
         CourseError: The file is no notebook of this course, its cells never end, or they end the
@@ -72,7 +73,8 @@ def preflight(notebook: Path) -> dict[str, Any]:
     """
     try:
         content = notebook.read_bytes()
-        about = json.loads(content)["metadata"]["aisys"]
+        saved = json.loads(content)
+        about = saved["metadata"]["aisys"]
         lab = about["lab"]
     except OSError as error:
         raise CourseError(f"{notebook} cannot be read: {error.strerror}.") from None
@@ -85,12 +87,24 @@ def preflight(notebook: Path) -> dict[str, Any]:
         "lab": lab,
         "version": about.get("version"),
         "sha256": hashlib.sha256(content).hexdigest(),
-        **_looked_at(notebook, number),
+        **_looked_at(notebook, number),  # refuses what has no cells
+        "written_answers": _written_answers(saved.get("cells", [])),
     }
 
 
+def _written_answers(cells: list[dict[str, Any]]) -> dict[str, int]:
+    """How many of a notebook's written answers are written: the placeholder alone is none."""
+    texts = [
+        "".join(cell["source"])  # a text, or a list of its lines
+        for cell in cells
+        if cell["metadata"].get("aisys", {}).get("role") == "answer"
+    ]
+    written = sum(bool(text.replace(PLACEHOLDER, "").strip()) for text in texts)
+    return {"written": written, "all": len(texts)}
+
+
 def _looked_at(notebook: Path, lab: int) -> dict[str, Any]:
-    """What the process of its own finds: `exercises`, and `failed_cells`."""
+    """What the process of its own finds: `exercises`, `failed_cells`, `errors_after`."""
     command = [sys.executable, "-m", "aisys.course.submitting", "--inside", str(notebook)]
     with tempfile.TemporaryDirectory(prefix="aisys-submit-") as folder:
         diary = Path(folder) / "diary.jsonl"
@@ -100,10 +114,11 @@ def _looked_at(notebook: Path, lab: int) -> dict[str, Any]:
                 [*command, str(lab), str(diary)], capture_output=True, text=True, timeout=SECONDS
             )
         except subprocess.TimeoutExpired:
-            what = _last(diary).get("running") or f"the attempts of {notebook.name}"
+            running = _last(diary).get("running", "")
             raise CourseError(
-                f"{what} did not end within the {SECONDS} s that the whole notebook has here: "
-                f"look for a loop that does not end. {WHAT_TO_DO}"
+                f"{running or f'the attempts of {notebook.name}'} did not end within the "
+                f"{SECONDS} s that the whole notebook has here: "
+                f"look for a loop that does not end. {_what_to_do(running)}"
             ) from None
         last = _last(diary)
     if "exercises" in last:
@@ -111,9 +126,23 @@ def _looked_at(notebook: Path, lab: int) -> dict[str, Any]:
     said = done.stderr.strip().splitlines()
     if done.returncode == 1 and said:  # an error of Python's
         raise CourseError(f"the attempts of {notebook.name} could not be run: {said[-1]}")
-    what = last.get("running", "the course was imported, before any cell")
+    running = last.get("running", "")
+    what = f"{running} ran" if running else "the course was imported, before any cell ran"
     raise CourseError(
-        f"the kernel died while {what} ran: it {how_it_ended(done.returncode)}. {WHAT_TO_DO}"
+        f"the kernel died while {what}: it {how_it_ended(done.returncode)}. {_what_to_do(running)}"
+    )
+
+
+def _what_to_do(running: str) -> str:
+    """What to do about what was running, in words of the diary, and what comes of leaving it."""
+    advice = "Mend it, save the notebook and run this again."
+    if not running:
+        return advice
+    exercise = re.search(r"(?:\Athe cell| of) (\d+\.\d+ [\w.]+)\Z", running)
+    what = exercise[1] if exercise else "that cell"
+    return (
+        f"{advice} Graded as it is, {what} is given up and earns nothing; "
+        "the other exercises are graded."
     )
 
 
@@ -134,9 +163,15 @@ def describe(found: dict[str, Any]) -> str:
         lines.append(f"The notebook is of version {found['version']}, this is {aisys.__version__}.")
     signs = {"passes": "✓", "fails": "✗", "blocked": "…"}
     for key, state in states.items():
-        error = found["failed_cells"].get(key)
-        reason = f" (its cell did not run: {error})" if error else ""
+        reason = ""
+        if error := found["failed_cells"].get(key):
+            reason = f" (its cell did not run: {error})"
+        elif error := found["errors_after"].get(key):
+            reason = f" (its cell ended with {error}, after the attempt was taken)"
         lines.append(f"  {signs.get(state, '–')} {key}: {state}{reason}")
+    answers = found["written_answers"]
+    if answers["all"]:
+        lines.append(f"{answers['written']} of {answers['all']} written answers")
     lines.append("Points come from hidden cases, when the notebook is graded.")
     lines.append(f"sha256 {found['sha256']}")
     return "\n".join(lines)
@@ -144,11 +179,22 @@ def describe(found: dict[str, Any]) -> str:
 
 def write_receipt(notebook: Path, found: dict[str, Any]) -> Path:
     """Write the receipt beside the notebook: what was in it, its hash, and when."""
-    path = notebook.with_suffix(".receipt.json")
+    path = _receipt_of(notebook)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     receipt = {"file": notebook.name, "time": now, **found}
     path.write_text(json.dumps(receipt, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def _receipt_of(notebook: Path) -> Path:
+    return notebook.parent / f"{notebook.stem}.receipt.json"
+
+
+def _no_receipt(notebook: Path) -> str:
+    """The sentence that no receipt was written, and what an older one beside the notebook is."""
+    older = _receipt_of(notebook)
+    beside = f"; {older.name} is that of an earlier time" if older.exists() else ""
+    return f"No receipt was written{beside}."
 
 
 def _inside(notebook: str, lab: str, diary: str) -> None:
@@ -162,6 +208,7 @@ def _inside(notebook: str, lab: str, diary: str) -> None:
     from traitlets.config import Config
 
     from .checking import report
+    from .failed_cells import error_after_attempt
     from .resuming import run_attempts
 
     def write(**entry: Any) -> None:
@@ -177,17 +224,19 @@ def _inside(notebook: str, lab: str, diary: str) -> None:
         load_lab(int(lab))
         run_attempts(Path(notebook), shell, lambda name: write(running=f"the cell {name}"))
         stages = list(dict.fromkeys(s.stage for s in slots() if s.stage.startswith(f"{lab}.")))
-        states, failed_cells = {}, {}
+        states, failed_cells, errors_after = {}, {}, {}
         for entry in (
             entry for stage in stages for entry in report(stage, lambda what: write(running=what))
         ):
             if entry.failed_cell:
                 failed_cells[entry.slot.key] = entry.failed_cell
+            if error := error_after_attempt(entry.slot):
+                errors_after[entry.slot.key] = error
             state = "passes" if entry.passed else "blocked" if entry.blocked_by else "fails"
             if not entry.written:
                 state = "not written" if entry.attempted else "not attempted"
             states[entry.slot.key] = state
-    write(exercises=states, failed_cells=failed_cells)
+    write(exercises=states, failed_cells=failed_cells, errors_after=errors_after)
 
 
 if __name__ == "__main__":
