@@ -11,13 +11,20 @@ from torch import nn
 
 from aisys.allreduce.broker_transport import BrokerTransport
 from aisys.allreduce.buckets import BucketedReducer, assign_buckets, flatten, unflatten
-from aisys.allreduce.checks.reducer import AVERAGED
+from aisys.allreduce.checks.reducer import AVERAGED, data_begun, reducer_case
 from aisys.allreduce.communication_thread import CommunicationThread
 from aisys.allreduce.cost_model import CostModel
 from aisys.allreduce.overlap import best_bucket_bytes, predict_step, predict_timeline, ring_seconds
-from aisys.allreduce.overlap_experiments import ONE_BUCKET, Step, hidden_share, trace_lenet
+from aisys.allreduce.overlap_experiments import (
+    ONE_BUCKET,
+    Step,
+    hidden_share,
+    latest_trace,
+    trace_lenet,
+)
 from aisys.allreduce.transport import Transport, TransportError
 from aisys.autodiff.lenet_torch import LeNet
+from aisys.course.errors import CourseError, Hole
 from tests.support.rank_runners import broker, over_a_broker
 
 LENET = [each.nbytes for each in LeNet(seed=0).parameters()]
@@ -190,9 +197,56 @@ def test_the_hidden_share_is_what_lies_beside_the_backward_pass() -> None:
     assert hidden_share([step]) == pytest.approx(0.5)
 
 
+def start_with_a_tensor(reducer: BucketedReducer) -> None:
+    gradients = [reducer.parameters[index].grad for index in reducer.buckets[len(reducer.begun)]]
+    flat = flatten([gradient for gradient in gradients if gradient is not None])
+    reducer.begun.append(reducer.thread.start(flat))  # type: ignore[arg-type]
+
+
+def test_the_check_of_begin_next_refuses_a_tensor_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inputs = reducer_case("two buckets", 1, [[4], [2, 3]], [[1], [0]]).inputs
+    monkeypatch.setattr(BucketedReducer, "begin_next", start_with_a_tensor)
+    with pytest.raises(CourseError, match=r"takes a NumPy array, and was given a Tensor; `\.numpy"):
+        data_begun.function(inputs, np.random.default_rng(1))
+
+
+def test_zeros_for_gradients_that_are_missing_have_the_dtype_of_the_parameters() -> None:
+    inputs = reducer_case("none", 1, [[4], [2, 3]], [[1], [0]], unused=1.0).inputs
+    found: Any = data_begun.function(inputs, np.random.default_rng(1))
+    assert found["dtypes"] == ["float64", "float64"]
+    assert [data.tolist() for data in found["data"]] == [[0.0] * 6, [0.0] * 4]
+
+
+@pytest.mark.parametrize("name", ["fit_alpha_beta", "assign_buckets"])
+def test_a_trace_says_what_is_not_written_yet_before_it_measures(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hole(*given: object) -> None:
+        raise Hole(f"4.x {name}")
+
+    def launched(*given: object, **more: object) -> None:
+        pytest.fail("processes were started first")
+
+    monkeypatch.setattr(f"aisys.allreduce.overlap_experiments.{name}", hole)
+    monkeypatch.setattr("aisys.allreduce.overlap_experiments.launch", launched)
+    with pytest.raises(Hole, match=name):
+        trace_lenet([1], megabits=None)
+
+
+def test_a_look_at_the_latest_trace_asks_for_the_experiment_that_makes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("aisys.allreduce.overlap_experiments._latest", [])
+    with pytest.raises(CourseError, match='run the experiment "the time line of a step"'):
+        latest_trace()
+
+
 @pytest.mark.slow
 def test_a_traced_run_has_every_all_reduce_of_every_step() -> None:
     traced = trace_lenet([1, 10_000], steps=2, batch=4, megabits=None)
+    assert latest_trace() is traced
     assert traced.sizes == LENET and traced.model.beta > 0
     for capacity, buckets in (
         (1, 10),

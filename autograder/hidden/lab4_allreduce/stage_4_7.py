@@ -78,7 +78,13 @@ def _reducers(rng: np.random.Generator, settings: list[tuple[str, dict]]) -> lis
 def begun(rng: np.random.Generator) -> list[Case]:
     """With and without missing gradients."""
     return _reducers(
-        rng, [("all there", {}), ("some missing", {"unused": 0.3}), ("most", {"unused": 0.8})]
+        rng,
+        [
+            ("all there", {}),
+            ("some missing", {"unused": 0.3}),
+            ("most missing", {"unused": 0.8}),
+            ("no gradient at all", {"unused": 1.0}),
+        ],
     )
 
 
@@ -100,7 +106,7 @@ def finishes(rng: np.random.Generator) -> list[Case]:
     return _reducers(
         rng,
         [
-            ("2 ranks, in order", {"ranks": 2}),
+            ("2 ranks, in order, after a step without gradients", {"ranks": 2}),
             ("3 ranks, each in its order", {"ranks": 3, "swaps": 40}),
             ("unused on some ranks", {"ranks": 2, "unused": 0.3, "swaps": 5}),
             ("one rank", {"ranks": 1, "unused": 0.2}),
@@ -294,6 +300,22 @@ class BucketedReducer:
     ),
     Mistake(
         "4.7 BucketedReducer.begin_next",
+        "zeros of torch's default dtype",
+        hint="A bucket without any gradient became float32, torch's default, and other ranks send "
+        "their gradients in the parameters' dtype. `torch.zeros_like` takes that of a parameter.",
+        replace={
+            "torch.zeros_like(self.parameters[index])": "torch.zeros(self.parameters[index].shape)"
+        },
+    ),
+    Mistake(
+        "4.7 BucketedReducer.begin_next",
+        "a tensor for an array",
+        hint="`flatten` returns a tensor, and the thread sends NumPy arrays: "
+        "`start(flat.numpy())`.",
+        replace={"flatten(gradients).detach().numpy()": "flatten(gradients).detach()"},
+    ),
+    Mistake(
+        "4.7 BucketedReducer.begin_next",
         "an all-reduce for each gradient",
         hint="Each gradient travels alone, so that nothing is saved: the whole bucket is one "
         "array.",
@@ -422,6 +444,15 @@ class BucketedReducer:
                 "                if parameter.grad is not None:\n"
                 "                    parameter.grad = part"
             )
+        },
+    ),
+    Mistake(
+        "4.7 BucketedReducer.finish",
+        "copied into gradients that are None",
+        hint="Parameters that had no gradient on this rank get the average, too, and their `grad` "
+        "is None: there is nothing to copy into. Set `grad` itself.",
+        replace={
+            "                parameter.grad = part": "                parameter.grad.copy_(part)"
         },
     ),
     Mistake(

@@ -21,6 +21,7 @@ from aisys.allreduce.links import Network, why_no_namespaces
 from aisys.allreduce.ring import ring_allreduce
 from aisys.allreduce.transport import Transport
 from aisys.autodiff.lenet_torch import LeNet
+from aisys.course.errors import CourseError
 from aisys.course.plotting import COLOURS, HATCHES
 from aisys.data import digits
 
@@ -34,6 +35,10 @@ RING_SIZES = (64, 1024, 16_384, 65_536, 262_144)
 
 DRAIN = np.ones(1 << 17, np.float32)
 """Sent before what is measured: a throttled link lets 128 KiB pass at full speed after a pause."""
+
+
+_latest: list["Traced"] = []
+"""At most one: what `trace_lenet` returned last."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,13 @@ def trace_lenet(
         batch: Images of a rank in a step.
         megabits: What the links between ranks carry, in 10^6 bit/s, where this machine can have
             such links; None for TCP as it is.
+
+    Raises:
+        Hole: A kit's 4.1 or `assign_buckets` has no code yet; told before anything is measured.
     """
+    # The fit comes after a minute of training. What is not written yet should not cost that minute.
+    fit_alpha_beta(np.array([64, 1024]), np.array([1e-4, 2e-4]))
+    assign_buckets([4], 4)
     links, missing = "TCP on this machine", why_no_namespaces() if megabits is not None else ""
     network: Any = contextlib.nullcontext()
     if megabits is not None and not missing:
@@ -120,7 +131,22 @@ def trace_lenet(
     }
     bytes_each, seconds = np.array(results[0]["ring"]).T
     model = fit_alpha_beta(bytes_each / ranks, seconds / (2 * (ranks - 1)))
-    return Traced(results[0]["sizes"], found, model, links)
+    _latest[:] = [Traced(results[0]["sizes"], found, model, links)]
+    return _latest[0]
+
+
+def latest_trace() -> Traced:
+    """What `trace_lenet` returned last in this process.
+
+    Raises:
+        CourseError: It has not run here.
+    """
+    if not _latest:
+        raise CourseError(
+            'There is no run to look at yet: run the experiment "the time line of a step" of 4.7 '
+            "first."
+        )
+    return _latest[0]
 
 
 def draw_steps(axes: Axes, steps: Sequence[Step]) -> None:

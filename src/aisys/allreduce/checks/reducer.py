@@ -18,6 +18,7 @@ from aisys.allreduce.checks.ranks import WITNESS, counted
 from aisys.allreduce.communication_thread import CommunicationThread
 from aisys.allreduce.transport import Transport
 from aisys.course import Case, Difference, Plain, compare, probe
+from aisys.course.errors import CourseError
 
 CLOSE = 1e-9
 
@@ -54,10 +55,11 @@ THREE = [[4], [2, 3], [2], [3, 2], [3]]
         reducer_case("two buckets", 1, THREE, [[4, 3], [2, 1, 0]]),
         reducer_case("a gradient is missing", 2, THREE, [[4, 3], [2, 1, 0]], unused=0.4),
         reducer_case("each its own", 3, THREE, [[4], [3], [2], [1], [0]], unused=0.3),
+        reducer_case("no gradient at all", 4, THREE, [[4, 3], [2, 1, 0]], unused=1.0),
     ],
 )
 def data_begun(case: dict, rng: np.random.Generator) -> Plain:
-    """What the thread is asked for, and how many have begun after each call."""
+    """What the thread is asked for, of which dtype, and how many have begun after each call."""
     thread = _Recorder()
     reducer = _reducer(case, thread)
     for parameter in reducer.parameters:
@@ -67,7 +69,11 @@ def data_begun(case: dict, rng: np.random.Generator) -> Plain:
     for _ in case["buckets"]:
         reducer.begin_next()
         begun.append(len(reducer.begun))
-    return {"data": thread.asked, "begun": begun}
+    return {
+        "data": thread.asked,
+        "dtypes": [str(data.dtype) for data in thread.asked],
+        "begun": begun,
+    }
 
 
 @probe(
@@ -120,7 +126,9 @@ AVERAGED = counted(judge=averaged, same=False, least_bytes=0.9)
 @probe(
     "4.7 BucketedReducer.finish",
     cases=[
-        reducer_case("2 ranks, in order", 1, THREE, [[4, 3], [2, 1, 0]]),
+        reducer_case(
+            "2 ranks, in order, after a step without gradients", 1, THREE, [[4, 3], [2, 1, 0]]
+        ),
         reducer_case(
             "3 ranks, each in its order", 2, THREE, [[4], [3, 2], [1, 0]], ranks=3, swaps=9
         ),
@@ -202,6 +210,11 @@ class _Recorder:
         self.asked: list[np.ndarray] = []
 
     def start(self, data: np.ndarray) -> "Future[np.ndarray]":
+        if not isinstance(data, np.ndarray):
+            raise CourseError(
+                f"`self.thread.start` takes a NumPy array, and was given a {type(data).__name__}; "
+                "`.numpy()` makes an array of a tensor."
+            )
         self.asked.append(np.array(data))
         future: Future[np.ndarray] = Future()
         future.set_result(np.array(data))
