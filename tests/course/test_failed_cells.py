@@ -79,6 +79,14 @@ def test_what_fails_after_the_exercise_is_defined_is_no_older_version(cells: Cel
     assert not any("did not run" in line for line in cells(RIGHT, f"{RIGHT}\n\nscale('x', 'y')"))
 
 
+def test_an_error_after_the_attempt_was_taken_is_said(cells: Cells) -> None:
+    error = "ZeroDivisionError: division by zero"
+    said = f"      Its cell ended with {error}, after the attempt was taken."
+    lines = cells(f"{RIGHT}\n\n1 / 0")
+    assert lines[lines.index(said) - 1] == "  ✓ scale: 2 of 2 cases"
+    assert said not in cells(RIGHT)
+
+
 def test_an_error_after_the_attempt_was_taken_is_kept_until_the_next_version(
     cells: Cells,
 ) -> None:

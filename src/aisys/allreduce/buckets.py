@@ -122,10 +122,10 @@ class BucketedReducer:
     def begin_next(self) -> None:
         """Begin the all-reduce of the next bucket, number `len(self.begun)`.
 
-        Its gradients become one array, in the order of the bucket; `self.thread.start(array)`
+        Its gradients become one NumPy array, in the order of the bucket; `self.thread.start(array)`
         returns a future of the sum at once, and it goes to the end of `self.begun`. A parameter
-        without a gradient (None), because this rank did not use it, counts as zeros: the other
-        ranks may have one.
+        without a gradient (None), because this rank did not use it, counts as zeros of its dtype:
+        the other ranks may have one.
         """
         gradients = []
         for index in self.buckets[len(self.begun)]:
@@ -155,8 +155,9 @@ class BucketedReducer:
         """End a step, after the backward pass: all gradients become the averages.
 
         Buckets that have not begun, because a gradient never came, begin now. Then the futures'
-        `result()` is waited for, divided by `self.thread.world_size`, and given back to the
-        parameters as their `grad`, also to those that had none. At last `self.reset()`.
+        `result()`, a NumPy array, is waited for, divided by `self.thread.world_size`, and given
+        back to the parameters as their `grad`, also to those that had none. At last
+        `self.reset()`.
         """
         while len(self.begun) < len(self.buckets):
             self.begin_next()

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .failed_cells import error_after_attempt
 from .shell import current_shell
 from .values import Entry, beginning, brief, differing, is_long
 
@@ -108,14 +109,15 @@ def _state(report: "ExerciseReport") -> tuple[str, str, str]:
     return "no", "✗", f"{good} of {total} cases"
 
 
-def _older(report: "ExerciseReport") -> str:
-    """Where an older version than that of the latest cell was tested, a sentence that says so."""
-    if not report.attempted or not report.failed_cell:
-        return ""
-    return (
-        f"Its latest cell did not run ({report.failed_cell}); "
-        "what was tested is the last version that did."
-    )
+def _of_its_cell(report: "ExerciseReport") -> str:
+    """A sentence where the latest cell did not run, or ended with an error after the attempt."""
+    if report.attempted and report.failed_cell:
+        return (
+            f"Its latest cell did not run ({report.failed_cell}); "
+            "what was tested is the last version that did."
+        )
+    after = error_after_attempt(report.slot) if report.attempted else ""
+    return f"Its cell ended with {after}, after the attempt was taken." if after else ""
 
 
 def _first_failure(report: "ExerciseReport") -> "CaseReport | None":
@@ -177,10 +179,10 @@ def _rich_row(report: "ExerciseReport") -> str:
         f'<tr><td class="{css}">{sign}</td><td><code>{html.escape(report.slot.name)}</code></td>'
         f'<td class="{css}">{html.escape(words)}</td></tr>'
     )
-    older = _older(report)
-    if older:
+    said = _of_its_cell(report)
+    if said:
         row += (
-            f'<tr class="more"><td></td><td class="wait" colspan="2">{html.escape(older)}</td></tr>'
+            f'<tr class="more"><td></td><td class="wait" colspan="2">{html.escape(said)}</td></tr>'
         )
     case = _first_failure(report)
     if case is None:
@@ -226,8 +228,8 @@ def _with_code(text: str) -> str:
 def _plain_row(report: "ExerciseReport") -> str:
     _, sign, words = _state(report)
     lines = [f"  {sign} {report.slot.name}: {words}"]
-    if older := _older(report):
-        lines.append(f"      {older}")
+    if said := _of_its_cell(report):
+        lines.append(f"      {said}")
     case = _first_failure(report)
     if case is not None:
         if case.hint:
