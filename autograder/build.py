@@ -13,6 +13,7 @@ from nbgrader.preprocessors import ClearOutput, ComputeChecksums, LockCells
 
 import aisys
 from aisys.course.slots import slots
+from aisys.course.submitting import PLACEHOLDER
 
 from .catalogue import Catalogue, load_catalogue
 from .choice import ALL, Choice, chosen, weighted
@@ -175,7 +176,7 @@ def _source_of(cell: Cell, lab: LabText, catalogue: Catalogue) -> tuple[str, lis
         return source, [stub_of(slot_of[key]) for key in keys]
     if cell.role == "answer":
         answer = catalogue.answers.get(cell.name, "")
-        return f"### BEGIN SOLUTION\n{answer}\n### END SOLUTION", ["YOUR ANSWER HERE"]
+        return f"### BEGIN SOLUTION\n{answer}\n### END SOLUTION", [PLACEHOLDER]
     if cell.role == "text" and cell.source.lstrip().startswith("## "):
         return _with_facts(cell, lab), []
     return cell.source, []

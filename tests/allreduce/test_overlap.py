@@ -200,7 +200,7 @@ def test_the_hidden_share_is_what_lies_beside_the_backward_pass() -> None:
 def start_with_a_tensor(reducer: BucketedReducer) -> None:
     gradients = [reducer.parameters[index].grad for index in reducer.buckets[len(reducer.begun)]]
     flat = flatten([gradient for gradient in gradients if gradient is not None])
-    reducer.begun.append(reducer.thread.start(flat))  # type: ignore[arg-type]
+    reducer.begun.append(reducer.thread.start(flat))
 
 
 def test_the_check_of_begin_next_refuses_a_tensor_in_a_sentence(

@@ -48,6 +48,8 @@ word-break:normal!important;overflow-wrap:anywhere}
 FOLDED = ("input", "got", "expected")
 """The lines whose text may be long."""
 WHOLE = "the result"
+OF_AN_OLDER_VERSION = ", but of an older version"
+"""Added to what passes where the latest cell did not run."""
 
 
 class Page:
@@ -82,7 +84,7 @@ def show(stage: str, reports: list["ExerciseReport"]) -> None:
     all_pass = passed == len(reports)
     is_older = any(report.failed_cell for report in reports)
     title = (
-        f"Stage {stage}: all visible cases pass{', but of an older version' if is_older else ''}"
+        f"Stage {stage}: all visible cases pass{OF_AN_OLDER_VERSION if is_older else ''}"
         if all_pass
         else f"Stage {stage}: {passed} of {len(reports)} exercises pass their visible cases"
     )

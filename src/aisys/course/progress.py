@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .checking import report
-from .display import Page, show_page
+from .display import OF_AN_OLDER_VERSION, Page, show_page
 from .errors import CourseError
 from .kitinfo import is_open
 from .outcomes import place_in_notebook
@@ -38,7 +38,7 @@ def progress(lab: int | None = None) -> None:
         points = sum(entry.slot.points for entry in entries)
         state = "ok" if done == len(entries) else "wait"
         is_older = any(entry.passed and entry.failed_cell for entry in entries)
-        older = ", but of an older version" if is_older else ""  # as `check` says it
+        older = OF_AN_OLDER_VERSION if is_older else ""
         words = f"{done} of {len(entries)} pass{older}, {tried} attempted, {points:g} points"
         names = ", ".join(entry.slot.name for entry in entries if not entry.passed)
         left = f" – to do: {names}" if names else ""
